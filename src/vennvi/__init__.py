@@ -1,0 +1,9 @@
+"""Shared and private latent spaces of multi-omic data."""
+
+from importlib.metadata import version
+
+from vennvi import data, metrics, pl
+from vennvi.model import MMVAE, MVAE, MMVAEPlusPlus, MoPoEVAE
+
+__all__ = ["MMVAE", "MVAE", "MMVAEPlusPlus", "MoPoEVAE", "data", "metrics", "pl"]
+__version__ = version("vennvi")

@@ -1,0 +1,166 @@
+"""Run an experiment: cells in parallel processes, each written when it is done, none run twice."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import joblib
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from vennvi.benchmark._data import CannotRun
+from vennvi.benchmark._evaluate import evaluate
+from vennvi.benchmark._experiment import Cell, Experiment, cells_of
+from vennvi.benchmark._progress import Progress
+from vennvi.benchmark._report import write_report
+from vennvi.benchmark._results import (
+    cell_frame,
+    cell_path,
+    claim_folder,
+    merge_cells,
+    read_frame,
+    write_atomically,
+    write_frame,
+)
+from vennvi.benchmark.adapters import Model, get_model
+
+
+def run(
+    experiment: Experiment,
+    out: Path | str,
+    *,
+    models: Sequence[Model] | None = None,
+    jobs: int = 1,
+    retry: bool = False,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Run what is missing of an experiment, and write its tables and figure.
+
+    Parameters
+    ----------
+    experiment
+        The experiment; see :meth:`Experiment.restrict` and :meth:`Experiment.quickened`.
+    out
+        Folder of the results: ``cells/*.csv`` (one a cell, written when the cell is done), ``results.csv`` (all of them),
+        ``summary.csv``, ``table.md``, ``figure.png``. Cells that are there are not run again.
+    models
+        Models to run, by default those that the experiment names.
+    jobs
+        Number of processes; each has ``cores // jobs`` threads.
+    retry
+        Whether to run the cells again that failed, or that said that they cannot run.
+    progress
+        Whether to show progress on the terminal.
+
+    Returns
+    -------
+    All result rows in the folder.
+
+    Raises
+    ------
+    OtherResultsError
+        If the folder holds results with other settings.
+    ValueError
+        If ``jobs`` is less than 1, or a model is unknown.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs is the number of processes, at least 1, not {jobs}.")
+    out = Path(out)
+    chosen = tuple(models) if models is not None else tuple(get_model(name) for name in experiment.models)
+    by_name = {model.name: model for model in chosen}
+    claim_folder(out, experiment)
+    cells = list(cells_of(experiment, chosen))
+    missing = [cell for cell in cells if _is_missing(cell_path(out, cell), retry)]
+    n_threads = max(1, (os.cpu_count() or 1) // jobs)
+    tasks = [(experiment, cell, by_name[cell.model], out, n_threads) for cell in missing]
+    try:
+        with Progress(experiment, n_done=len(cells) - len(missing), n_all=len(cells), shown=progress) as bar:
+            for done in _in_parallel(tasks, jobs, n_threads):
+                bar.advance(done)
+    finally:  # what an interrupted run has finished is reported too
+        results = merge_cells(out, experiment)
+        if len(results):
+            write_report(experiment, results, out)
+    return results
+
+
+def run_cell(experiment: Experiment, cell: Cell, model: Model) -> tuple[pd.DataFrame, str]:
+    """Make the data, train and evaluate: the cell's rows, and the traceback if it failed."""
+    start = time.perf_counter()
+    try:
+        data = experiment.build(seed=cell.seed, **experiment.condition(cell.condition).params)
+        start = time.perf_counter()
+        fit = model.adapter.fit(data, cell.latents, experiment.settings, seed=cell.seed, supervised=cell.supervised)
+        seconds = time.perf_counter() - start
+        return cell_frame(experiment, cell, evaluate(fit, data), status="ok", seconds=seconds), ""
+    except CannotRun as reason:
+        frame = cell_frame(experiment, cell, pd.DataFrame(), status="cannot", seconds=0.0, reason=str(reason))
+        return frame, ""
+    except Exception as error:
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        seconds = time.perf_counter() - start
+        frame = cell_frame(experiment, cell, pd.DataFrame(), status="failed", seconds=seconds, reason=message)
+        return frame, traceback.format_exc()
+
+
+def _run_and_write(experiment: Experiment, cell: Cell, model: Model, out: Path, n_threads: int) -> pd.DataFrame:
+    path = cell_path(out, cell)
+    with _quiet(), _threads(n_threads):
+        frame, failure = run_cell(experiment, cell, model)
+    log = path.with_suffix(".log")
+    if failure:
+        write_atomically(log, failure)
+    else:
+        log.unlink(missing_ok=True)
+    write_frame(path, frame)
+    return frame
+
+
+def _is_missing(path: Path, retry: bool) -> bool:
+    if not path.exists():
+        return True
+    return retry and read_frame(path)["status"].iloc[0] != "ok"
+
+
+def _in_parallel(tasks: Sequence[tuple], jobs: int, n_threads: int) -> Iterator[pd.DataFrame]:
+    if jobs == 1:
+        for task in tasks:
+            yield _run_and_write(*task)
+        return
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=n_threads):
+        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=jobs)
+        yield from parallel(joblib.delayed(_run_and_write)(*task) for task in tasks)
+
+
+@contextlib.contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """Hold linear algebra, OpenMP and torch to ``n`` threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        with threadpool_limits(limits=n):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep warnings and log lines of the models off the terminal: what matters is in the rows."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)

@@ -1,0 +1,76 @@
+"""Every model that the experiments compare, behind one interface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vennvi.benchmark.adapters._base import Adapter, Fit, Latents, Settings, private_space, shared_space
+from vennvi.benchmark.adapters._mofa import MOFAAdapter
+from vennvi.benchmark.adapters._multivae import MultivaeAdapter
+from vennvi.benchmark.adapters._pca_cca import PCACCAAdapter
+from vennvi.benchmark.adapters._scvi import MultiVIAdapter, TotalVIAdapter
+from vennvi.benchmark.adapters._vennvi import VennviAdapter
+
+__all__ = [
+    "MODELS",
+    "Adapter",
+    "Fit",
+    "Latents",
+    "Model",
+    "Settings",
+    "get_model",
+    "private_space",
+    "shared_space",
+]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the comparison: how to train it, and how it is drawn and named in figures and tables."""
+
+    name: str
+    """On the command line and in the results."""
+    label: str
+    """In figures and tables."""
+    adapter: Adapter
+    color: str
+    has_supervised: bool = False
+    learns_by_epochs: bool = True
+
+
+# Okabe & Ito's colour-blind-safe palette, and two of Tol's for the models that come on count data only.
+_ALL = (
+    Model("MMVAEPlusPlus", "MMVAE++", VennviAdapter("MMVAEPlusPlus"), "#D55E00", has_supervised=True),
+    Model("MMVAE", "MMVAE", VennviAdapter("MMVAE"), "#0072B2", has_supervised=True),
+    Model("MoPoEVAE", "MoPoE", VennviAdapter("MoPoEVAE"), "#009E73", has_supervised=True),
+    Model("MVAE", "MVAE", VennviAdapter("MVAE"), "#CC79A7", has_supervised=True),
+    Model("PCA+CCA", "PCA + CCA", PCACCAAdapter(), "#000000", learns_by_epochs=False),
+    Model("MOFA", "MOFA", MOFAAdapter(), "#888888", learns_by_epochs=False),
+    Model("multivae-MMVAEPlus", "MMVAE+ (multivae)", MultivaeAdapter("MMVAEPlus"), "#56B4E9"),
+    Model("multivae-DMVAE", "DMVAE (multivae)", MultivaeAdapter("DMVAE"), "#E69F00"),
+    Model("MULTIVI", "MULTIVI", MultiVIAdapter(), "#882255"),
+    Model("TOTALVI", "TOTALVI", TotalVIAdapter(), "#332288"),
+)
+
+#: The models by name.
+MODELS: dict[str, Model] = {model.name: model for model in _ALL}
+
+
+def get_model(name: str) -> Model:
+    """Model by name, whatever the case.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message lists the names.
+
+    Examples
+    --------
+    >>> get_model("pca+cca").label
+    'PCA + CCA'
+    """
+    by_folded = {known.casefold(): model for known, model in MODELS.items()}
+    try:
+        return by_folded[name.strip().casefold()]
+    except KeyError:
+        raise ValueError(f"There is no model {name!r}; the models are {', '.join(MODELS)}.") from None

@@ -1,0 +1,8 @@
+"""Names of models that experiments list together."""
+
+from __future__ import annotations
+
+#: vennvi's models, best first in the paper.
+OURS = ("MMVAEPlusPlus", "MMVAE", "MoPoEVAE", "MVAE")
+#: Peers that read real values, or counts as real values.
+REAL_VALUED = ("PCA+CCA", "MOFA", "multivae-MMVAEPlus", "multivae-DMVAE")

@@ -1,0 +1,145 @@
+"""The command line: ``vennvi demo``, ``vennvi fit`` and ``vennvi benchmark``."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    help="What do your omics share, and what is private to each?", no_args_is_help=True, add_completion=False
+)
+console = Console()
+
+
+class ModelName(StrEnum):
+    """Models by the name of their class."""
+
+    MVAE = "MVAE"
+    MoPoEVAE = "MoPoEVAE"
+    MMVAE = "MMVAE"
+    MMVAEPlusPlus = "MMVAEPlusPlus"
+
+
+def _quiet() -> None:
+    """Keep the libraries' chatter out of a terminal: what is vennvi's to say remains."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    for name in ("lightning.pytorch", "lightning.fabric", "scvi"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for demo.h5mu and demo.png.")] = Path("demo"),
+    cells: Annotated[int, typer.Option(min=50, help="Cells to simulate.")] = 1500,
+    max_epochs: Annotated[int, typer.Option(min=1, help="Passes over the training cells.")] = 60,
+    seed: Annotated[int, typer.Option(help="Seed of simulation and training.")] = 0,
+) -> None:
+    """Simulate a multiome, learn its shared and private latents, draw them and say what was recovered."""
+    _quiet()
+    import torch  # torch and scvi-tools take seconds to import: not for `vennvi --help`
+
+    from vennvi._demo import run_demo
+
+    torch.set_num_threads(1)  # matrices this small gain nothing from more, and lose much on a busy machine
+
+    start = time.perf_counter()
+    recovered = run_demo(out, n_obs=cells, max_epochs=max_epochs, seed=seed)
+    table = Table(title="What each latent space recovers of the truth, on held-out cells")
+    table.add_column("latent space")
+    for factor in recovered:
+        table.add_column(f"{factor} ({'accuracy' if factor == 'cell type' else 'R²'})", justify="right")
+    for space, row in recovered.iterrows():
+        table.add_row(str(space), *(f"{value:.2f}" for value in row))
+    console.print(table)
+    console.print(
+        "No information reads about -0.15 (R²) and 0.20 (accuracy of five types); 1 is the best there is.\n"
+        f"Wrote {out / 'demo.h5mu'} and {out / 'demo.png'} in {time.perf_counter() - start:.0f} s."
+    )
+
+
+@app.command()
+def fit(
+    source: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="MuData to read (.h5mu).")],
+    target: Annotated[Path, typer.Argument(help="Where to write it with its latents (.h5mu).")],
+    model: Annotated[ModelName, typer.Option(help="Model to train.")] = ModelName.MMVAEPlusPlus,
+    layer: Annotated[list[str] | None, typer.Option(help="MODALITY or MODALITY=LAYER to use; all by default.")] = None,
+    likelihood: Annotated[list[str] | None, typer.Option(help="MODALITY=LIKELIHOOD, e.g. atac=poisson.")] = None,
+    batch_key: Annotated[str | None, typer.Option(help="Column of batches.")] = None,
+    labels_key: Annotated[str | None, typer.Option(help="Column of labels: makes the model supervised.")] = None,
+    unlabeled_category: Annotated[str | None, typer.Option(help="Label that means not known.")] = None,
+    n_shared: Annotated[int, typer.Option(min=1)] = 10,
+    n_private: Annotated[int, typer.Option(min=0)] = 10,
+    max_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the cells; fewer the more there are.")
+    ] = None,
+    lr: Annotated[float, typer.Option(min=0.0)] = 1e-3,
+    batch_size: Annotated[int, typer.Option(min=1)] = 128,
+    seed: Annotated[int, typer.Option()] = 0,
+    key_suffix: Annotated[str, typer.Option(help="Appended to the keys X_shared and X_private.")] = "",
+    save: Annotated[Path | None, typer.Option(help="Folder to save the trained model in.")] = None,
+) -> None:
+    """Train a model on a MuData file and write the file with its latents in .obsm."""
+    _quiet()
+    layers = _pairs("layer", layer, needs_value=False)
+    likelihoods = _pairs("likelihood", likelihood)
+    if save is not None and save.exists():
+        raise typer.BadParameter(f"{save} exists already.", param_hint="--save")
+    import mudata
+    import scvi
+
+    import vennvi
+    from vennvi._files import atomic_path
+
+    scvi.settings.seed = seed
+    mdata = mudata.read_h5mu(source)
+    cls = getattr(vennvi, model.value)
+    try:
+        cls.setup_mudata(
+            mdata,
+            layers=layers or None,
+            batch_key=batch_key,
+            labels_key=labels_key,
+            unlabeled_category=unlabeled_category,
+        )
+        trained = cls(mdata, n_shared=n_shared, n_private=n_private, likelihoods=likelihoods)
+    except (KeyError, ValueError, TypeError) as error:  # the user's input, named in the message
+        console.print(f"[red]Error:[/red] {error.args[0]}", highlight=False)
+        raise typer.Exit(2) from None
+    trained.train(max_epochs=max_epochs, batch_size=batch_size, plan_kwargs={"lr": lr})
+    trained.write_latents(mdata, key_suffix=key_suffix)
+    with atomic_path(target) as path:
+        mdata.write(path)
+    if save is not None:
+        trained.save(save)
+    console.print(
+        f"Wrote {target}: X_shared{key_suffix}, and X_shared{key_suffix} and X_private{key_suffix} of each modality."
+    )
+
+
+def _pairs(option: str, given: list[str] | None, *, needs_value: bool = True) -> dict:
+    """``["rna=counts", "atac"]`` to ``{"rna": "counts", "atac": None}``."""
+    pairs: dict[str, str | None] = {}
+    for text in given or []:
+        modality, _, value = text.partition("=")
+        if needs_value and not value:
+            raise typer.BadParameter(f"{text!r} is not MODALITY=VALUE.", param_hint=f"--{option}")
+        pairs[modality] = value or None
+    return pairs
+
+
+def _mount_benchmark() -> None:
+    from vennvi.benchmark.cli import app as benchmark
+
+    app.add_typer(benchmark, name="benchmark", help="Rerun the experiments of the documentation.")
+
+
+_mount_benchmark()

@@ -1,0 +1,135 @@
+"""Minibatches by cell from a MuData whose modalities may differ in row order and in the cells they hold."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from scvi.data import AnnDataManager, AnnTorchDataset
+from torch import Tensor
+
+from vennvi._keys import mask_key
+
+
+def obs_rows(mdata, modality: str) -> NDArray[np.int64]:
+    """Row of every cell of the MuData in one modality, -1 where the cell is absent; shape ``(n_obs,)``.
+
+    MuData's ``obsmap`` holds 1-based rows and 0 for absent cells.
+    """
+    return np.asarray(mdata.obsmap[modality]).ravel().astype(np.int64) - 1
+
+
+class MuDataset(AnnTorchDataset):
+    """Minibatches by *cell*: row ``i`` of every tensor is the same cell, whatever the row order of its modality.
+
+    A cell absent from a modality is a row of zeros there, with ``mask_<modality>`` 0. A sparse modality stays
+    sparse (a CSR tensor), a dense one keeps its NaN entries.
+
+    Parameters
+    ----------
+    manager
+        Manager with a registered MuData.
+    indices
+        Cells that make up the dataset; all of them by default.
+    getitem_tensors
+        Registry keys to load, all by default (see :class:`~scvi.data.AnnTorchDataset`).
+    """
+
+    def __init__(
+        self,
+        manager: AnnDataManager,
+        indices: Sequence[int] | NDArray | None = None,
+        getitem_tensors: list[str] | dict[str, type] | None = None,
+    ):
+        super().__init__(manager, getitem_tensors=getitem_tensors)
+        mdata = manager.adata
+        self._cells = np.arange(mdata.n_obs) if indices is None else _as_positions(indices)
+        self._modality = {key: getattr(manager.data_registry[key], "mod_key", None) for key in self.keys_and_dtypes}
+        modalities = manager.registry["setup_args"]["layers"]
+        self._row = {m: obs_rows(mdata, m) for m in modalities}
+        self._row |= {m: obs_rows(mdata, m) for m in self._modality.values() if m is not None and m not in self._row}
+        self._mask_of = tuple(modalities)
+        self._store = {key: _as_store(self.data[key], dtype) for key, dtype in self.keys_and_dtypes.items()}
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __getitem__(self, indexes: int | slice | Sequence[int]) -> dict[str, NDArray | Tensor]:
+        cells = np.atleast_1d(self._cells[indexes])
+        batch: dict[str, NDArray | Tensor] = {}
+        for key, dtype in self.keys_and_dtypes.items():
+            modality = self._modality[key]
+            rows = cells if modality is None else self._row[modality][cells]
+            batch[key] = _take(self._store[key], rows, dtype)
+        for modality in self._mask_of:
+            batch[mask_key(modality)] = (self._row[modality][cells] >= 0).astype(np.float32)[:, None]
+        return batch
+
+    def __getitems__(self, indexes: Sequence[int]) -> dict[str, NDArray | Tensor]:
+        return self[indexes]
+
+
+def _as_positions(indices: Sequence[int] | NDArray) -> NDArray[np.int64]:
+    array = np.asarray(indices)
+    return np.flatnonzero(array) if array.dtype == bool else array.astype(np.int64)
+
+
+def _as_store(data, dtype: type):
+    """Make row access cheap: data frames as arrays, in-memory sparse matrices as CSR; backed data stay on disk."""
+    if isinstance(data, pd.DataFrame | pd.Series):
+        return data.to_numpy().astype(dtype, copy=False)
+    if sparse.issparse(data):
+        return data.tocsr()
+    return data
+
+
+def _take(store, rows: NDArray[np.int64], dtype: type) -> NDArray | Tensor:
+    """Rows of a store as an array or a CSR tensor; a negative row reads as zeros."""
+    present = rows >= 0
+    complete = bool(present.all())
+    values = _read(store, rows if complete else rows[present])
+    if sparse.issparse(values):
+        lengths = np.zeros(len(rows) + 1, dtype=np.int64)
+        lengths[1:][present] = np.diff(values.indptr)
+        return csr_tensor(np.cumsum(lengths), values.indices, values.data.astype(dtype, copy=False), values.shape[1])
+    if complete:
+        return values.astype(dtype, copy=False)
+    out = np.zeros((len(rows), *values.shape[1:]), dtype=dtype)
+    out[present] = values
+    return out
+
+
+def _read(store, rows: NDArray[np.int64]):
+    """Rows of a store in the order asked for; HDF5 wants them increasing, each once."""
+    if isinstance(store, np.ndarray) or sparse.issparse(store):
+        return store[rows]
+    wanted, inverse = np.unique(rows, return_inverse=True)
+    values = store[wanted]
+    values = values.tocsr() if sparse.issparse(values) else np.asarray(values)
+    return values[inverse]
+
+
+def csr_tensor(indptr: NDArray, indices: NDArray, values: NDArray, n_columns: int) -> Tensor:
+    """CSR tensor of shape ``(len(indptr) - 1, n_columns)`` around three arrays, without copying them."""
+    _acknowledge_sparse_beta()
+    return torch.sparse_csr_tensor(
+        torch.as_tensor(indptr, dtype=torch.int64),
+        torch.as_tensor(indices, dtype=torch.int64),
+        torch.as_tensor(values),
+        size=(len(indptr) - 1, n_columns),
+        check_invariants=False,
+    )
+
+
+@cache
+def _acknowledge_sparse_beta() -> None:
+    """Torch warns once a process that CSR tensors are in beta; take that warning where nobody is looking."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        torch.sparse_csr_tensor([0, 0], [], [], size=(1, 1), check_invariants=False)

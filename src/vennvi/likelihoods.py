@@ -1,0 +1,299 @@
+r"""Likelihoods by name: what data fit, what the encoder reads, log-probability and mean.
+
+Depth enters every count likelihood as an offset, and the encoders read counts normalised by it, so that no latent
+needs to carry it. With :math:`r_i = \ell_i / \tilde\ell` the size factor of a cell over the median one, :math:`T` the
+median total count and :math:`o_{ij}` the decoder's output:
+
+============ =============================================================== =====================================
+name         observation model                                               the encoder reads
+============ =============================================================== =====================================
+``normal``   :math:`(x_{ij} - \bar x_j) / \hat\sigma_j \sim N(o_{ij}, s_j^2)` :math:`(x_{ij} - \bar x_j) / \hat\sigma_j`
+``bernoulli``:math:`\operatorname{logit} P(x_{ij} = 1) = o_{ij} + \log r_i`   :math:`\log(1 + x_{ij} / r_i)`
+``poisson``  :math:`x_{ij} \sim \text{Poisson}(r_i e^{o_{ij}})`              :math:`\log(1 + x_{ij} / r_i)`
+``nb``       :math:`x_{ij} \sim \text{NB}(r_i T \operatorname{softmax}(o_i)_j, \theta_j)`  as above
+``zinb``     as ``nb``, zero-inflated with probability :math:`\operatorname{sigmoid}(o'_{ij})`  as above
+============ =============================================================== =====================================
+
+For dense ``bernoulli`` data without size factors (mutations, say) there is no depth: :math:`r_i = 1`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from scvi.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Distribution, Normal, Poisson
+from torch.nn.functional import softplus
+
+from vennvi._sparse import is_sparse, row_of_entry, row_sums, with_values
+from vennvi.data._summary import FeatureSummary
+
+#: Floor of the learned noise sd of ``normal``, in units of the standardised feature.
+NOISE_SD_FLOOR = 1e-2
+#: Size factors below this fraction of the median are read as this: an empty cell has no log-depth.
+_MIN_SIZE = 1e-4
+#: Largest log-rate of ``poisson``.
+_MAX_LOG_RATE = 20.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a minibatch of one modality offers to a likelihood; made once, used by every term."""
+
+    values: Tensor
+    """Shape ``(n, n_features)``, dense, missing entries filled."""
+    observed: Tensor | None
+    """1 where the entry was measured and counts, shape ``(n, n_features)`` or ``(n_features,)``; ``None``: all."""
+    size: Tensor
+    """Size factor over the median one, shape ``(n, 1)``."""
+
+
+class Likelihood(nn.Module):
+    """Observation model of one modality: decoder outputs of shape ``(..., n, n_outputs * n_features)`` in, numbers out.
+
+    Statistics of the training data are buffers, so that they are saved with the model.
+
+    Parameters
+    ----------
+    n_features
+        Width of the modality.
+    use_size
+        Whether cells differ in depth. Ignored by ``normal``.
+    """
+
+    #: Decoder outputs a feature.
+    n_outputs = 1
+    #: Kinds of data (see :class:`~vennvi.data._summary.FeatureSummary`) that fit.
+    fits: tuple[str, ...] = ()
+    #: Whether the mean may be any real number.
+    mean: Tensor
+    size_reference: Tensor
+
+    def __init__(self, n_features: int, use_size: bool = True):
+        super().__init__()
+        self.n_features = n_features
+        self.use_size = use_size
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("size_reference", torch.ones(()))
+
+    def read(self, summary: FeatureSummary, size_reference: float) -> None:
+        """Take over the statistics of the training data; ``size_reference`` is the median size factor."""
+        self.mean.copy_(torch.as_tensor(summary.mean))
+        self.size_reference.fill_(max(size_reference, 1e-12))
+
+    def initial_bias(self) -> Tensor:
+        """Decoder bias under which the untrained model predicts each feature's mean, ``(n_outputs * n_features,)``."""
+        raise NotImplementedError
+
+    def size(self, x: Tensor, size_factor: Tensor | None) -> Tensor:
+        """Size factor over the median one, shape ``(n, 1)``: the given one, or else the sum of the row."""
+        if not self.use_size:
+            return torch.ones((x.shape[0], 1), device=x.device)
+        size = row_sums(x) if size_factor is None else size_factor
+        return (size / self.size_reference).clamp_min(_MIN_SIZE)
+
+    def encoder_input(self, x: Tensor, size: Tensor) -> Tensor:
+        """What the encoder reads, dense or CSR as ``x`` is; missing entries are filled with the feature mean."""
+        if is_sparse(x):
+            return with_values(x, torch.log1p(x.values() / size.squeeze(-1)[row_of_entry(x)]))
+        scaled = x / size
+        return torch.log1p(torch.where(scaled.isnan(), self.mean, scaled))
+
+    def target(self, x: Tensor, size: Tensor) -> Target:
+        """Prepare a minibatch for :meth:`log_prob`."""
+        if is_sparse(x):
+            return Target(x.to_dense(), None, size)
+        missing = x.isnan()
+        if missing.any():
+            return Target(x.masked_fill(missing, 0.0), (~missing).to(x), size)
+        return Target(x, None, size)
+
+    def distribution(self, outputs: Tensor, size: Tensor) -> Distribution:
+        """Distribution of the data given decoder outputs, event by event; for ``normal`` in standardised units."""
+        raise NotImplementedError
+
+    def log_prob(self, outputs: Tensor, target: Target) -> Tensor:
+        """Log-probability of each row, summed over its observed features; shape ``outputs.shape[:-1]``."""
+        log_prob = self.distribution(outputs, target.size).log_prob(target.values)
+        return (log_prob if target.observed is None else log_prob * target.observed).sum(-1)
+
+    def expected(self, outputs: Tensor, size: Tensor) -> Tensor:
+        """Expected value of each entry, in the data's units; shape ``(..., n, n_features)``."""
+        return self.distribution(outputs, size).mean
+
+
+class NormalLikelihood(Likelihood):
+    r"""Gaussian around the decoder's output with one learned sd a feature, :math:`s_j = \text{softplus}(a_j) + 0.01`.
+
+    Features are standardised by the training mean and sd. A feature that is constant there is left out of the
+    likelihood (any prediction of it would be right), and predicted as that constant.
+    """
+
+    fits = ("real", "counts", "binary")
+    sd: Tensor
+    varies: Tensor
+
+    def __init__(self, n_features: int, use_size: bool = True):
+        super().__init__(n_features, use_size=False)
+        self.register_buffer("sd", torch.ones(n_features))
+        self.register_buffer("varies", torch.ones(n_features))
+        self.raw_noise_sd = nn.Parameter(torch.full((n_features,), -1.0))
+
+    def read(self, summary: FeatureSummary, size_reference: float) -> None:
+        super().read(summary, size_reference)
+        sd = torch.as_tensor(summary.sd, dtype=torch.float32)
+        self.varies.copy_((sd > 0).float())
+        self.sd.copy_(torch.where(sd > 0, sd, 1.0))
+
+    def initial_bias(self) -> Tensor:
+        return torch.zeros(self.n_features)
+
+    @property
+    def noise_sd(self) -> Tensor:
+        """Learned noise sd of each standardised feature, shape ``(n_features,)``."""
+        return softplus(self.raw_noise_sd) + NOISE_SD_FLOOR
+
+    def _standardise(self, x: Tensor) -> Tensor:
+        return (x.to_dense() if is_sparse(x) else x).sub(self.mean).div(self.sd)
+
+    def encoder_input(self, x: Tensor, size: Tensor) -> Tensor:
+        return self._standardise(x).nan_to_num(0.0) * self.varies
+
+    def target(self, x: Tensor, size: Tensor) -> Target:
+        values = self._standardise(x)
+        missing = values.isnan()
+        observed: Tensor | None = self.varies
+        if missing.any():
+            observed, values = self.varies * (~missing), values.masked_fill(missing, 0.0)
+        return Target(values, observed, size)
+
+    def distribution(self, outputs: Tensor, size: Tensor) -> Normal:
+        return Normal(outputs, self.noise_sd, validate_args=False)
+
+    def log_prob(self, outputs: Tensor, target: Target) -> Tensor:
+        # as the distribution says, in two passes over (..., n, n_features) instead of six
+        sd = self.noise_sd
+        weight = 1.0 if target.observed is None else target.observed
+        squares = ((target.values - outputs).square() * (-0.5 * weight / sd.square())).sum(-1)
+        constants = (weight * (sd.log() + 0.9189385332046727)).expand(target.values.shape).sum(-1)
+        return squares - constants
+
+    def expected(self, outputs: Tensor, size: Tensor) -> Tensor:
+        return outputs * (self.sd * self.varies) + self.mean
+
+
+class BernoulliLikelihood(Likelihood):
+    """0/1 data: log-odds are the decoder's output plus the log of the cell's depth."""
+
+    fits = ("binary",)
+
+    def initial_bias(self) -> Tensor:
+        return self.mean.clamp(1e-4, 1 - 1e-4).logit()
+
+    def distribution(self, outputs: Tensor, size: Tensor) -> Bernoulli:
+        return Bernoulli(logits=outputs + size.log(), validate_args=False)
+
+
+class PoissonLikelihood(Likelihood):
+    """Counts whose rate is the cell's depth times the exponential of the decoder's output."""
+
+    fits = ("counts", "binary")
+
+    def initial_bias(self) -> Tensor:
+        return self.mean.clamp_min(1e-6).log()
+
+    def distribution(self, outputs: Tensor, size: Tensor) -> Poisson:
+        return Poisson(size * outputs.clamp_max(_MAX_LOG_RATE).exp(), validate_args=False)
+
+
+class NegativeBinomialLikelihood(Likelihood):
+    r"""Counts with a learned inverse dispersion :math:`\theta_j` a feature; the decoder says how depth is divided.
+
+    The distribution is scvi-tools' :class:`~scvi.distributions.NegativeBinomial`: variance
+    :math:`\mu + \mu^2 / \theta_j`.
+    """
+
+    fits = ("counts", "binary")
+    total: Tensor
+
+    def __init__(self, n_features: int, use_size: bool = True):
+        super().__init__(n_features, use_size=True)
+        self.register_buffer("total", torch.ones(()))
+        self.log_theta = nn.Parameter(torch.zeros(n_features))
+
+    def read(self, summary: FeatureSummary, size_reference: float) -> None:
+        super().read(summary, size_reference)
+        self.total.fill_(max(summary.median_total, 1e-12))
+
+    def initial_bias(self) -> Tensor:
+        return self.mean.clamp_min(1e-6).log()
+
+    def _rate(self, outputs: Tensor, size: Tensor) -> Tensor:
+        return size * self.total * outputs.softmax(-1)
+
+    @property
+    def theta(self) -> Tensor:
+        """Inverse dispersion of each feature, shape ``(n_features,)``; kept between 1e-4 and 1e4."""
+        return self.log_theta.clamp(-9.2, 9.2).exp()
+
+    def distribution(self, outputs: Tensor, size: Tensor) -> Distribution:
+        return NegativeBinomial(mu=self._rate(outputs, size), theta=self.theta, validate_args=False)
+
+
+class ZeroInflatedNegativeBinomialLikelihood(NegativeBinomialLikelihood):
+    """As the negative binomial, with a second output a feature: the log-odds of an extra zero."""
+
+    n_outputs = 2
+
+    def initial_bias(self) -> Tensor:
+        return torch.cat([super().initial_bias(), torch.full((self.n_features,), -2.0)])
+
+    def distribution(self, outputs: Tensor, size: Tensor) -> Distribution:
+        composition, dropout = outputs.chunk(2, dim=-1)
+        return ZeroInflatedNegativeBinomial(
+            mu=self._rate(composition, size), theta=self.theta, zi_logits=dropout, validate_args=False
+        )
+
+    def expected(self, outputs: Tensor, size: Tensor) -> Tensor:
+        composition, dropout = outputs.chunk(2, dim=-1)
+        return torch.sigmoid(-dropout) * self._rate(composition, size)
+
+
+#: Likelihood classes by the name that users give.
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    "normal": NormalLikelihood,
+    "bernoulli": BernoulliLikelihood,
+    "poisson": PoissonLikelihood,
+    "nb": NegativeBinomialLikelihood,
+    "zinb": ZeroInflatedNegativeBinomialLikelihood,
+}
+
+#: Likelihood chosen for data of each kind when the user names none.
+DEFAULTS = {"binary": "bernoulli", "counts": "nb", "real": "normal"}
+
+
+def resolve_likelihood(name: str | None, summary: FeatureSummary, modality: str) -> str:
+    """Name of a modality's likelihood: the user's if the data fit it, by default the one for data of that kind.
+
+    Raises
+    ------
+    ValueError
+        If there is no likelihood of that name, or the data contradict it; the message says what was found in the
+        modality and which likelihoods fit.
+    """
+    if name is None:
+        return DEFAULTS[summary.kind]
+    if name not in LIKELIHOODS:
+        raise ValueError(
+            f"Unknown likelihood {name!r} for modality {modality!r}: choose among {', '.join(LIKELIHOODS)}."
+        )
+    if summary.kind not in LIKELIHOODS[name].fits:
+        fitting = [other for other, cls in LIKELIHOODS.items() if summary.kind in cls.fits]
+        remedy = " Binarise the counts into a layer of their own first." if name == "bernoulli" else ""
+        raise ValueError(
+            f"Likelihood {name!r} does not fit modality {modality!r}, which holds {summary.describe()}: "
+            f"use {' or '.join(repr(f) for f in fitting)}.{remedy if summary.kind == 'counts' else ''}"
+        )
+    return name

@@ -1,0 +1,365 @@
+"""What every vennvi model is: setup from a MuData, construction, saving."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from mudata import MuData
+from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS
+from scvi.data import fields
+from scvi.model.base import BaseModelClass
+from scvi.utils import setup_anndata_dsp
+
+from vennvi._keys import data_key, size_factor_key
+from vennvi.data._dataset import obs_rows
+from vennvi.data._manager import MuDataManager
+from vennvi.data._summary import FeatureSummary, summarise
+from vennvi.likelihoods import resolve_likelihood
+from vennvi.model._labels import LabelsMixin
+from vennvi.model._latents import LatentsMixin
+from vennvi.model._predict import PredictMixin
+from vennvi.model._train import TrainMixin
+from vennvi.model._validate import check_modalities, check_mudata, check_obs_keys, check_size_factors
+from vennvi.module import SharedPrivateVAE
+from vennvi.nn import Decoder
+from vennvi.objectives import CrossPrivate, Objective
+
+logger = logging.getLogger("vennvi")
+
+
+class SharedPrivateModel(TrainMixin, LatentsMixin, PredictMixin, LabelsMixin, BaseModelClass):
+    """Base of all models: one shared latent space and one private latent space a modality, learned from a MuData.
+
+    A subclass is its table of terms.
+
+    Parameters
+    ----------
+    adata
+        MuData registered by :meth:`setup_mudata`.
+    registry
+        Registry of a MuData that is not at hand; then ``likelihoods`` must name one for every modality.
+    n_shared
+        Dimensions of the shared latent space.
+    n_private
+        Dimensions of each private latent space: one number for all modalities, or one by modality.
+    n_hidden
+        Width of the hidden layers.
+    n_layers
+        Number of hidden layers of each encoder and decoder.
+    dropout_rate
+        Dropout after each hidden layer.
+    likelihoods
+        Likelihood by modality: ``"normal"``, ``"bernoulli"``, ``"poisson"``, ``"nb"`` or ``"zinb"``. What is not named
+        is read off the data: ``"bernoulli"`` for 0/1, ``"nb"`` for counts, ``"normal"`` otherwise.
+    use_observed_lib_size
+        Whether the cells of a modality differ in depth, by modality: the row sum (or ``size_factor_key``) then enters
+        the likelihood as an offset, and the encoder reads values normalised by it. By default true for counts and
+        for sparse (or size-factored) 0/1 data, false for dense 0/1 data; it has no meaning for ``"normal"``.
+    modality_weights
+        Weight of each modality's log-probability in the loss, 1 by default.
+    encode_covariates
+        Whether the encoders read the covariates too; the decoders always do.
+    classification_weight
+        Weight of the labels' cross-entropy, if there are labels.
+    cross_private
+        What stands for the target's private latent when another modality predicts it: ``"zeros"`` (as in the paper)
+        or a draw from the ``"prior"`` (as in MMVAE+, Palumbo et al. 2023).
+
+    Raises
+    ------
+    ValueError
+        If the data contradict a likelihood, or an argument names a modality that was not set up.
+    """
+
+    _module_cls = SharedPrivateVAE
+    #: From modality names to the table of terms: what a subclass defines.
+    _objective: ClassVar[Callable[[Sequence[str], CrossPrivate], Objective]]
+
+    def __init_subclass__(cls, **kwargs) -> None:
+        """Append the parameters, which are the same for all models, to what a model says of itself."""
+        super().__init_subclass__(**kwargs)
+        shared = inspect.cleandoc(SharedPrivateModel.__doc__ or "")
+        cls.__doc__ = f"{inspect.cleandoc(cls.__doc__ or '')}\n\n{shared[shared.index('Parameters') :]}"
+
+    # The first parameter must be called `adata`: scvi-tools drops it from the saved arguments by that name.
+    def __init__(
+        self,
+        adata: MuData | None = None,
+        registry: dict | None = None,
+        n_shared: int = 10,
+        n_private: int | Mapping[str, int] = 10,
+        n_hidden: int = 128,
+        n_layers: int = 1,
+        dropout_rate: float = 0.0,
+        likelihoods: Mapping[str, str] | None = None,
+        use_observed_lib_size: Mapping[str, bool] | None = None,
+        modality_weights: Mapping[str, float] | None = None,
+        encode_covariates: bool = False,
+        classification_weight: float = 100.0,
+        cross_private: CrossPrivate = "zeros",
+    ):
+        super().__init__(adata, registry)
+        for name, mapping in (
+            ("n_private", n_private),
+            ("likelihoods", likelihoods),
+            ("use_observed_lib_size", use_observed_lib_size),
+            ("modality_weights", modality_weights),
+        ):
+            self._check_modality_names(name, mapping)
+        n_private = dict(n_private) if isinstance(n_private, Mapping) else dict.fromkeys(self.modalities, n_private)
+        _check_sizes(n_shared, n_private, self.modalities)
+        if cross_private not in ("zeros", "prior"):
+            raise ValueError(f"`cross_private` is {cross_private!r}: choose 'zeros' or 'prior'.")
+        objective = type(self)._objective
+        objective(self.modalities, cross_private)  # refuses too many modalities before the data are read
+
+        summaries = {} if adata is None else self._summaries()
+        likelihoods = self._resolve_likelihoods(dict(likelihoods or {}), summaries)
+        use_observed_lib_size = self._resolve_use_size(dict(use_observed_lib_size or {}), likelihoods, summaries)
+
+        categories = self.registry["field_registries"].get(REGISTRY_KEYS.CAT_COVS_KEY, {}).get("state_registry", {})
+        self.module = self._module_cls(
+            n_inputs={m: self.summary_stats[f"n_{data_key(m)}"] for m in self.modalities},
+            likelihoods=likelihoods,
+            objective=objective,
+            n_shared=n_shared,
+            n_private=n_private,
+            n_hidden=n_hidden,
+            n_layers=n_layers,
+            dropout_rate=dropout_rate,
+            use_size=use_observed_lib_size,
+            modality_weights=modality_weights,
+            n_batch=self.summary_stats.n_batch,
+            n_cats_per_cov=tuple(categories.get("n_cats_per_key", ())),
+            n_continuous_cov=self.summary_stats.get("n_extra_continuous_covs", 0),
+            encode_covariates=encode_covariates,
+            n_labels=len(self.label_categories),
+            classification_weight=classification_weight,
+            cross_private=cross_private,
+        )
+        for m, summary in summaries.items():
+            self._read_statistics(m, summary)
+        private = ", ".join(f"{m} {d}" for m, d in n_private.items())
+        self._model_summary_string = (
+            f"{type(self).__name__}: {n_shared} shared latent dimensions; private: {private}; "
+            f"likelihoods: {', '.join(f'{m} {v}' for m, v in likelihoods.items())}"
+        )
+        self.init_params_ = self._get_init_params(locals())
+
+    @property
+    def modalities(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the modalities, in the order of ``layers`` in :meth:`setup_mudata`."""
+        return tuple(self.registry["setup_args"]["layers"])
+
+    def get_var_names(self, legacy_mudata_format: bool = False) -> dict[str, NDArray]:
+        """Names of the variables, by modality, with or without data at hand."""
+        if self.adata is not None:
+            return super().get_var_names(legacy_mudata_format=legacy_mudata_format)
+        return {m: self._var_names(m) for m in self.modalities}
+
+    def _var_names(self, modality: str) -> NDArray:
+        state = self.registry["field_registries"][data_key(modality)]["state_registry"]
+        return np.asarray(state["column_names"])
+
+    def _check_modality_names(self, argument: str, value: object) -> None:
+        if isinstance(value, Mapping) and (unknown := set(value) - set(self.modalities)):
+            raise ValueError(
+                f"`{argument}` names {', '.join(map(repr, sorted(unknown)))}; the modalities of this model are "
+                f"{', '.join(map(repr, self.modalities))}."
+            )
+
+    def _check_modality(self, argument: str, modality: str) -> None:
+        if modality not in self.modalities:
+            raise ValueError(
+                f"`{argument}` is {modality!r}; the modalities of this model are {', '.join(map(repr, self.modalities))}."
+            )
+
+    # ------------------------------------------------------------------------------------- reading the data once
+    def _summaries(self) -> dict[str, FeatureSummary]:
+        return {m: summarise(self.adata_manager.get_from_registry(data_key(m)), m) for m in self.modalities}
+
+    def _resolve_likelihoods(self, chosen: dict[str, str], summaries: Mapping[str, FeatureSummary]) -> dict[str, str]:
+        if not summaries and set(chosen) != set(self.modalities):
+            missing = [m for m in self.modalities if m not in chosen]
+            raise ValueError(
+                f"Without data, `likelihoods` must name one for every modality; missing: {', '.join(missing)}."
+            )
+        resolved = {m: resolve_likelihood(chosen.get(m), s, m) for m, s in summaries.items()} or chosen
+        for m, summary in summaries.items():
+            logger.info(
+                "%s: %s, likelihood %s%s", m, summary.describe(), resolved[m], "" if m in chosen else " (default)"
+            )
+        return resolved
+
+    def _resolve_use_size(
+        self, chosen: dict[str, bool], likelihoods: Mapping[str, str], summaries: Mapping[str, FeatureSummary]
+    ) -> dict[str, bool]:
+        def default(m: str) -> bool:
+            if likelihoods[m] != "bernoulli":
+                return True
+            given = size_factor_key(m) in self.registry["field_registries"]
+            return given or (m in summaries and summaries[m].is_sparse)
+
+        return {m: chosen.get(m, default(m)) for m in self.modalities}
+
+    def _read_statistics(self, modality: str, summary: FeatureSummary) -> None:
+        key = size_factor_key(modality)
+        if key in self.adata_manager.data_registry:
+            values = np.asarray(self.adata_manager.get_from_registry(key), dtype=np.float64).ravel()
+            rows = obs_rows(self.adata, modality)
+            reference = float(np.median(values if len(values) == self.adata[modality].n_obs else values[rows >= 0]))
+        else:
+            reference = summary.median_total
+        self.module.likelihood(modality).read(summary, reference)
+        decoder: Decoder = self.module.decoders[modality]  # type: ignore[assignment]
+        decoder.output.bias.data.copy_(self.module.likelihood(modality).initial_bias())
+
+    # ------------------------------------------------------------------------------------------------- registering
+    @classmethod
+    def setup_anndata(cls, *args, **kwargs):
+        """Refuse: a vennvi model needs a MuData.
+
+        Raises
+        ------
+        TypeError
+            Always; use :meth:`setup_mudata`.
+        """
+        raise TypeError(f"{cls.__name__} reads MuData: use `{cls.__name__}.setup_mudata`.")
+
+    @classmethod
+    @setup_anndata_dsp.dedent
+    def setup_mudata(
+        cls,
+        mdata: MuData,
+        layers: Mapping[str, str | None] | None = None,
+        batch_key: str | None = None,
+        labels_key: str | None = None,
+        unlabeled_category: str | None = None,
+        size_factor_key: str | Mapping[str, str] | None = None,
+        categorical_covariate_keys: Sequence[str] | None = None,
+        continuous_covariate_keys: Sequence[str] | None = None,
+        modalities: Mapping[str, str] | None = None,
+        **kwargs,
+    ) -> None:
+        """%(summary_mdata)s.
+
+        Cells may come in any order in each modality and be absent from some; entries of a dense matrix may be NaN.
+        Nothing is checked out of the MuData's matrices here, and nothing of the user's is changed: scvi-tools adds
+        ``_scvi_...`` columns to ``.obs`` and keys to ``.uns``.
+
+        Parameters
+        ----------
+        %(param_mdata)s
+        layers
+            The modalities to use and the layer to read in each, ``None`` for ``.X``; by default ``.X`` of every modality.
+        %(param_batch_key)s
+        labels_key
+            Column of labels that the shared latents must predict: makes the model supervised.
+        unlabeled_category
+            Label that means "not known"; such cells take no part in the classification.
+        size_factor_key
+            Column of size factors of the count modalities, one name for all or one by modality; looked up in the
+            modality's own obs, then in the global one. By default the depth is the observed total count.
+        %(param_cat_cov_keys)s
+        %(param_cont_cov_keys)s
+        modalities
+            Where a column is not in ``mdata.obs``: the modality that has it, by argument, for example
+            ``{"batch_key": "rna"}``.
+
+        Raises
+        ------
+        TypeError
+            If ``mdata`` is not a MuData.
+        KeyError
+            If a modality, a layer or a column is not where the arguments say.
+        ValueError
+            If the MuData is a view or out of date, or a column has missing values.
+        """
+        check_mudata(mdata)
+        layers = dict(layers) if layers is not None else dict.fromkeys(mdata.mod)
+        modalities = dict(modalities or {})
+        check_modalities(mdata, layers)
+        for argument, keys in (
+            ("batch_key", batch_key),
+            ("labels_key", labels_key),
+            ("categorical_covariate_keys", categorical_covariate_keys),
+            ("continuous_covariate_keys", continuous_covariate_keys),
+        ):
+            check_obs_keys(mdata, argument, keys, modalities.get(argument))
+        if unlabeled_category is not None and labels_key is None:
+            raise ValueError("`unlabeled_category` needs `labels_key`.")
+        size_factors = _size_factor_columns(mdata, layers, size_factor_key)
+        nobody = np.all([obs_rows(mdata, m) < 0 for m in layers], axis=0)
+        if nobody.any():
+            logger.warning(
+                "%d of %d cells have none of the modalities %s: they take no part in the training and their latents are NaN.",
+                nobody.sum(), mdata.n_obs, ", ".join(layers),
+            )  # fmt: skip
+
+        setup_method_args = cls._get_setup_method_args(**locals())
+        for local in ("size_factors", "nobody", "argument", "keys"):
+            setup_method_args["setup_args"].pop(local, None)
+        where = cls._create_modalities_attr_dict(modalities, setup_method_args)
+        anndata_fields = [
+            # is_count_data=False: scvi-tools' check rejects sparse arrays; vennvi checks the data itself
+            *(
+                fields.MuDataLayerField(data_key(m), layer, mod_key=m, mod_required=True, is_count_data=False)
+                for m, layer in layers.items()
+            ),
+            fields.MuDataCategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key, mod_key=where.batch_key),
+            fields.MuDataCategoricalJointObsField(
+                REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys, mod_key=where.categorical_covariate_keys
+            ),
+            fields.MuDataNumericalJointObsField(
+                REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys, mod_key=where.continuous_covariate_keys
+            ),
+            *(
+                fields.MuDataNumericalObsField(_size_key(m), column, mod_key=home, required=False)
+                for m, (column, home) in size_factors.items()
+            ),
+        ]
+        if labels_key is not None:
+            label_field = (
+                fields.MuDataCategoricalObsField(REGISTRY_KEYS.LABELS_KEY, labels_key, mod_key=where.labels_key)
+                if unlabeled_category is None
+                else fields.MuDataLabelsWithUnlabeledObsField(
+                    REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category, mod_key=where.labels_key
+                )
+            )
+            anndata_fields.append(label_field)
+        manager = MuDataManager(fields=anndata_fields, setup_method_args=setup_method_args)
+        with warnings.catch_warnings():  # about CSC matrices: MuDataset turns them into CSR
+            warnings.filterwarnings("ignore", message="Training will be faster when sparse matrix is formatted as CSR")
+            manager.register_fields(mdata, **kwargs)
+        cls.register_manager(manager)
+
+
+def _size_key(modality: str) -> str:  # `size_factor_key` is an argument's name in `setup_mudata`
+    return size_factor_key(modality)
+
+
+def _size_factor_columns(
+    mdata: MuData, layers: Mapping[str, str | None], keys: str | Mapping[str, str] | None
+) -> dict[str, tuple[str, str | None]]:
+    """Column of each modality's size factors and the modality that has it (``None``: the global obs)."""
+    if keys is None:
+        return {}
+    if isinstance(keys, str):
+        keys = dict.fromkeys(layers, keys)
+    if unknown := set(keys) - set(layers):
+        raise KeyError(f"`size_factor_key` names {', '.join(map(repr, sorted(unknown)))}, which `layers` does not use.")
+    return {m: (column, check_size_factors(mdata, m, column)) for m, column in keys.items()}
+
+
+def _check_sizes(n_shared: int, n_private: Mapping[str, int], modalities: Sequence[str]) -> None:
+    if missing := [m for m in modalities if m not in n_private]:
+        raise ValueError(f"`n_private` names no size for {', '.join(map(repr, missing))}.")
+    for name, value in {"n_shared": n_shared, **{f"n_private[{m!r}]": v for m, v in n_private.items()}}.items():
+        if not isinstance(value, int | np.integer) or value < (1 if name == "n_shared" else 0):
+            raise ValueError(f"`{name}` is {value!r}: it must be a positive whole number.")

@@ -1,0 +1,184 @@
+"""Latent spaces: reading them, and writing them into a MuData."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from mudata import MuData
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.distributions import Normal
+
+from vennvi._keys import OBSM_PRIVATE, OBSM_SHARED
+from vennvi.data._dataset import obs_rows
+from vennvi.fusion import gaussian, mean_of_experts, product_of_experts, sample_mixture
+
+if TYPE_CHECKING:
+    from vennvi.module import SharedPrivateVAE
+
+
+class LatentsMixin:
+    """Latent representations of cells."""
+
+    module: SharedPrivateVAE
+    modalities: tuple[str, ...]
+
+    @torch.inference_mode()
+    def get_latent_representation(
+        self,
+        mdata: MuData | None = None,
+        indices: Sequence[int] | NDArray | None = None,
+        space: Literal["shared", "private"] = "shared",
+        modality: str | None = None,
+        give_mean: bool = True,
+        n_samples: int = 1,
+        batch_size: int | None = None,
+        joint: Literal["default", "precision"] = "default",
+    ) -> NDArray[np.float32]:
+        r"""Latent representation of cells.
+
+        The joint shared latent of MVAE and MoPoEVAE is the product of the present modalities' Gaussians and the prior;
+        that of MMVAE and MMVAEPlusPlus is the mean of the present modalities' means, as in the paper:
+
+        .. math:: \mu = \frac{\sum_m \tau_m \mu_m}{1 + \sum_m \tau_m}
+                  \quad\text{or}\quad \mu = \frac{1}{M} \sum_m \mu_m, \qquad \tau_m = \sigma_m^{-2}
+
+        Parameters
+        ----------
+        mdata
+            MuData organised as the one the model was set up with; that one by default.
+        indices
+            Cells to represent, as positions in ``mdata``; all by default.
+        space
+            ``"shared"`` or ``"private"``.
+        modality
+            For ``space="shared"``: what that modality alone infers; ``None`` for the joint one. For
+            ``space="private"``: the modality whose private space it is.
+        give_mean
+            Whether to return the posterior mean, or else samples.
+        n_samples
+            Number of samples if ``give_mean=False``.
+        batch_size
+            Cells in a minibatch.
+        joint
+            ``"default"`` as above; ``"precision"`` weights the modalities of a mixture by their precision,
+            :math:`\mu = \sum_m \tau_m \mu_m / \sum_m \tau_m`.
+
+        Returns
+        -------
+        Array of shape ``(n_cells, n_latent)``, or ``(n_samples, n_cells, n_latent)`` for more than one sample, in the
+        order of ``mdata.obs_names`` (or of ``indices``). Cells that lack the modality (for the joint space: all of
+        them) are rows of NaN.
+
+        Raises
+        ------
+        ValueError
+            For an unknown space or modality, and for a private space without a modality.
+        """
+        self._check_if_trained(warn=False)  # type: ignore[attr-defined]
+        _check_space(space, modality)
+        if joint not in ("default", "precision"):
+            raise ValueError(f"`joint` is {joint!r}: choose 'default' or 'precision'.")
+        if modality is not None:
+            self._check_modality("modality", modality)  # type: ignore[attr-defined]
+        if n_samples < 1:
+            raise ValueError(f"`n_samples` is {n_samples}: it must be at least 1.")
+        chunks = []
+        for q_unimodal, q_private, mask, _ in self._posteriors(mdata, indices, batch_size):
+            draws = [
+                self._represent(q_unimodal, q_private, mask, space, modality, give_mean, joint)
+                for _ in range(1 if give_mean else n_samples)
+            ]
+            chunks.append(torch.stack(draws).cpu())
+        latents = torch.cat(chunks, dim=1).numpy()
+        return latents[0] if give_mean or n_samples == 1 else latents
+
+    def _posteriors(
+        self, mdata: MuData | None, indices: Sequence[int] | NDArray | None, batch_size: int | None
+    ) -> Iterator[tuple[dict[str, Normal], dict[str, Normal], dict[str, Tensor], dict]]:
+        """Gaussians of the shared and private latents and presence masks, by modality, minibatch by minibatch."""
+        mdata = self._validate_anndata(mdata)  # type: ignore[attr-defined]
+        module, device = self.module, self.device  # type: ignore[attr-defined]
+        module.eval()
+        for batch in self._make_data_loader(adata=mdata, indices=indices, batch_size=batch_size):  # type: ignore[attr-defined]
+            tensors = {key: value.to(device) for key, value in batch.items()}
+            inputs = module._get_inference_input(tensors)
+            size = {m: module.likelihood(m).size(x, inputs["size_factor"][m]) for m, x in inputs["x"].items()}
+            q_unimodal, q_private = module.encode(inputs["x"], size, inputs["covariates"])
+            yield q_unimodal, q_private, inputs["mask"], {"size": size, "covariates": inputs["covariates"], **tensors}
+
+    def _represent(self, q_unimodal, q_private, mask, space, modality, give_mean, joint) -> Tensor:
+        if space == "private":
+            q = q_private[modality]
+        elif modality is not None:
+            q = self.module.fuse(q_unimodal, mask, [modality])
+        else:
+            return self._joint(q_unimodal, mask, give_mean, joint)
+        return (q.loc if give_mean else q.sample()).masked_fill(mask[modality] == 0, torch.nan)
+
+    def _joint(self, q_unimodal, mask, give_mean, joint="default", modalities: Sequence[str] | None = None) -> Tensor:
+        """Joint shared latent of some modalities (all by default); NaN where a cell has none of them."""
+        names = list(modalities or self.modalities)
+        loc, scale = (torch.stack([getattr(q_unimodal[m], part) for m in names]) for part in ("loc", "scale"))
+        masks = torch.stack([mask[m] for m in names])
+        if self.module.objective.fusion == "mixture" and joint == "default":
+            return mean_of_experts(loc, masks) if give_mean else sample_mixture(loc, scale, masks)
+        q = product_of_experts(loc, scale, masks, prior=self.module.objective.fusion == "product")
+        nobody = masks.sum(0) == 0
+        if not give_mean:
+            q = gaussian(q.loc.nan_to_num(0.0), q.scale.nan_to_num(1.0, posinf=1.0))
+        return (q.loc if give_mean else q.sample()).masked_fill(nobody, torch.nan)
+
+    def write_latents(self, mdata: MuData | None = None, key_suffix: str = "", batch_size: int | None = None) -> None:
+        """Write every latent space into a MuData, in its own row order.
+
+        Writes ``mdata.obsm["X_shared"]`` (joint) and, for each modality, ``mdata[m].obsm["X_shared"]`` (what it alone
+        infers) and ``mdata[m].obsm["X_private"]``; nothing else is changed. All latents are computed before the first
+        is written.
+
+        Parameters
+        ----------
+        mdata
+            MuData organised as the one the model was set up with; that one by default.
+        key_suffix
+            Appended to the three keys.
+        batch_size
+            Cells in a minibatch.
+
+        Raises
+        ------
+        ValueError
+            If ``mdata`` is a view: what is written into a view is lost with it.
+        """
+        self._check_if_trained(warn=False)  # type: ignore[attr-defined]
+        mdata = self.adata if mdata is None else mdata  # type: ignore[attr-defined]
+        if mdata.is_view:
+            raise ValueError("This MuData is a view: call `.copy()` on it first, what is written into a view is lost.")
+        spaces: Mapping[str, list[Tensor]] = {"joint": []} | {
+            f"{kind} {m}": [] for m in self.modalities for kind in ("shared", "private")
+        }
+        with torch.inference_mode():
+            for q_unimodal, q_private, mask, _ in self._posteriors(mdata, None, batch_size):
+                spaces["joint"].append(self._joint(q_unimodal, mask, True).cpu())
+                for m in self.modalities:
+                    spaces[f"shared {m}"].append(self.module.fuse(q_unimodal, mask, [m]).loc.cpu())
+                    spaces[f"private {m}"].append(q_private[m].loc.cpu())
+        arrays = {name: torch.cat(chunks).numpy() for name, chunks in spaces.items()}
+        mdata.obsm[OBSM_SHARED + key_suffix] = arrays["joint"]
+        for m in self.modalities:
+            rows = obs_rows(mdata, m)
+            cells = np.flatnonzero(rows >= 0)
+            for kind, key in (("shared", OBSM_SHARED), ("private", OBSM_PRIVATE)):
+                array = np.empty((mdata[m].n_obs, arrays[f"{kind} {m}"].shape[1]), dtype=np.float32)
+                array[rows[cells]] = arrays[f"{kind} {m}"][cells]
+                mdata[m].obsm[key + key_suffix] = array
+
+
+def _check_space(space: str, modality: str | None) -> None:
+    if space not in ("shared", "private"):
+        raise ValueError(f"`space` is {space!r}: choose 'shared' or 'private'.")
+    if space == "private" and modality is None:
+        raise ValueError("`space='private'` needs `modality`: every modality has a private space of its own.")

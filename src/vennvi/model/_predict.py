@@ -1,0 +1,126 @@
+"""Predicting one modality from any others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from mudata import MuData
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from vennvi.module import SharedPrivateVAE
+
+
+class PredictMixin:
+    """Expected values of a modality."""
+
+    module: SharedPrivateVAE
+    modalities: tuple[str, ...]
+
+    @torch.inference_mode()
+    def predict(
+        self,
+        target: str,
+        source: str | Sequence[str] | None = None,
+        mdata: MuData | None = None,
+        indices: Sequence[int] | NDArray | None = None,
+        give_mean: bool = True,
+        n_samples: int = 1,
+        var_names: Sequence[str] | None = None,
+        library_size: float | None = None,
+        batch_size: int | None = None,
+        return_numpy: bool = False,
+    ) -> pd.DataFrame | NDArray[np.float32]:
+        r"""Predict a modality from the shared latents of any set of modalities.
+
+        .. math:: \hat x_{im} = E[x_{im} \mid s_i, p_{im}, c_i], \qquad s_i \sim q(s \mid x_{i,\text{source}})
+
+        where :math:`p_{im}` comes from :math:`q(p_m \mid x_{im})` if the target is among the sources (and the cell has
+        it), and otherwise is what the model's table says: zeros, or a draw from the prior.
+
+        Parameters
+        ----------
+        target
+            Modality to predict.
+        source
+            Modality or modalities to predict it from; all by default. Cross-modal if the target is not among them.
+        mdata, indices
+            Cells to predict; by default all those that the model was set up with.
+        give_mean
+            Whether to decode the posterior means; otherwise the predictions of ``n_samples`` draws are averaged.
+        n_samples
+            Number of draws if ``give_mean=False``.
+        var_names
+            Features to return; all by default.
+        library_size
+            For counts: total count (or size factor, if the model was set up with them) to predict for. By default a
+            cell's own, and the training median where the cell lacks the target.
+        batch_size
+            Cells in a minibatch.
+        return_numpy
+            Whether to return an array instead of a data frame.
+
+        Returns
+        -------
+        Expected values in the data's units (for ``"bernoulli"`` the probability of a 1), cells by features. Cells that
+        have none of the sources are rows of NaN.
+
+        Raises
+        ------
+        ValueError
+            For an unknown target or source modality, or unknown ``var_names``.
+        """
+        self._check_if_trained(warn=False)  # type: ignore[attr-defined]
+        self._check_modality("target", target)  # type: ignore[attr-defined]
+        sources = self._sources(source)
+        if n_samples < 1:
+            raise ValueError(f"`n_samples` is {n_samples}: it must be at least 1.")
+        names = self._var_names(target)  # type: ignore[attr-defined]
+        columns = _columns(names, var_names, target)
+        likelihood = self.module.likelihood(target)
+        chunks = []
+        for q_unimodal, q_private, mask, given in self._posteriors(mdata, indices, batch_size):  # type: ignore[attr-defined]
+            size = torch.where(mask[target] > 0, given["size"][target], 1.0)
+            if library_size is not None and likelihood.use_size:
+                size = torch.full_like(size, library_size) / likelihood.size_reference
+            total: torch.Tensor | float = 0.0
+            repeats = 1 if give_mean else n_samples
+            for _ in range(repeats):
+                s = self._joint(q_unimodal, mask, give_mean, modalities=sources)  # type: ignore[attr-defined]
+                p = self.module.absent_private(target, s, self.module.cross_private)
+                if target in sources:
+                    own = q_private[target].loc if give_mean else q_private[target].sample()
+                    p = torch.where(mask[target] > 0, own, p)
+                outputs = self.module.decode(target, torch.cat([s, p], dim=-1), given["covariates"])
+                total = total + likelihood.expected(outputs, size)[:, columns]
+            chunks.append((total / repeats).cpu())  # type: ignore[union-attr]
+        values = torch.cat(chunks).numpy()
+        if return_numpy:
+            return values
+        adata = self._validate_anndata(mdata)  # type: ignore[attr-defined]
+        obs_names = adata.obs_names if indices is None else adata.obs_names[np.asarray(indices)]
+        return pd.DataFrame(values, index=obs_names, columns=names[columns])
+
+    def _sources(self, source: str | Sequence[str] | None) -> tuple[str, ...]:
+        if source is None:
+            return self.modalities
+        sources = (source,) if isinstance(source, str) else tuple(source)
+        for m in sources:
+            self._check_modality("source", m)  # type: ignore[attr-defined]
+        if not sources:
+            raise ValueError("`source` is empty: name at least one modality, or None for all.")
+        return sources
+
+
+def _columns(names: NDArray, wanted: Sequence[str] | None, modality: str) -> NDArray[np.int64] | slice:
+    if wanted is None:
+        return slice(None)
+    positions = pd.Index(names).get_indexer(list(wanted))
+    if (positions < 0).any():
+        unknown = [name for name, position in zip(wanted, positions, strict=True) if position < 0]
+        raise ValueError(f"Modality {modality!r} has no variables {', '.join(map(repr, unknown[:5]))}.")
+    return positions

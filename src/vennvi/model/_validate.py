@@ -1,0 +1,145 @@
+"""Checks of a MuData before anything is registered, changed or written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from mudata import MuData
+
+from vennvi.data._dataset import obs_rows
+
+
+def check_mudata(mdata: object) -> None:
+    """Refuse what is not a MuData with one row a cell.
+
+    Raises
+    ------
+    TypeError
+        For anything but a MuData.
+    ValueError
+        For a view, for modalities that share variables instead of cells, and where the MuData's index is out of date.
+    """
+    if not isinstance(mdata, MuData):
+        raise TypeError(
+            f"Expected a MuData, got {type(mdata).__name__}: build one with `mudata.MuData({{'rna': adata, ...}})`."
+        )
+    if mdata.is_view:
+        raise ValueError("This MuData is a view: call `.copy()` on it first.")
+    if getattr(mdata, "axis", 0) != 0:
+        raise ValueError(f"This MuData has axis={mdata.axis}: modalities must share cells (axis=0), not variables.")
+
+
+def check_modalities(mdata: MuData, layers: Mapping[str, str | None]) -> None:
+    """Refuse modalities and layers that are not there, and names that scvi-tools and torch cannot hold.
+
+    Raises
+    ------
+    KeyError
+        For a modality or a layer that the MuData does not have.
+    ValueError
+        For an empty choice, a name with a dot or a plus, an empty modality, and an index that is out of date.
+    """
+    if not layers:
+        raise ValueError("`layers` chooses no modality: give at least one, for example `layers={'rna': None}`.")
+    for m, layer in layers.items():
+        if m not in mdata.mod:
+            raise KeyError(f"`layers` names modality {m!r}, which is not in the MuData: it has {', '.join(mdata.mod)}.")
+        if "." in m or "+" in m or not m:
+            raise ValueError(f"Modality name {m!r} must not hold '.' or '+': rename it before building the MuData.")
+        adata = mdata[m]
+        if layer is not None and layer not in adata.layers:
+            known = ", ".join(repr(key) for key in adata.layers if key is not None) or "none"
+            raise KeyError(f"Modality {m!r} has no layer {layer!r} (its layers: {known}); use None for `.X`.")
+        if layer is None and adata.X is None:
+            raise ValueError(f"Modality {m!r} has no `.X`: name one of its layers in `layers`.")
+        if 0 in adata.shape:
+            raise ValueError(f"Modality {m!r} is empty, shape {adata.shape}: remove it or leave it out of `layers`.")
+        _check_index(mdata, m)
+
+
+def _check_index(mdata: MuData, modality: str) -> None:
+    rows = obs_rows(mdata, modality)
+    present = rows >= 0
+    names = mdata[modality].obs_names
+    stale = present.sum() != len(names) or (
+        not np.array_equal(np.asarray(names)[rows[present]], np.asarray(mdata.obs_names)[present])
+    )
+    if stale:
+        raise ValueError(
+            f"The MuData's index does not match the cells of modality {modality!r}, which changed since: call `mdata.update()`."
+        )
+
+
+def check_obs_keys(
+    mdata: MuData, argument: str, keys: str | Sequence[str] | None, modality: str | None, *, allow_missing: bool = False
+) -> None:
+    """Refuse obs columns that are not where the user says, or that hold missing values.
+
+    Raises
+    ------
+    KeyError
+        For a column that is not in the global obs (or in the modality's own, if ``modalities`` says so).
+    ValueError
+        For a column with missing values, or one of a modality that lacks some cells: those cells would have no value.
+    """
+    if keys is None:
+        return
+    if modality is not None and modality not in mdata.mod:
+        raise KeyError(f"`modalities` puts {argument!r} in modality {modality!r}, which is not in the MuData.")
+    obs = mdata.obs if modality is None else mdata[modality].obs
+    where = "mdata.obs" if modality is None else f"mdata[{modality!r}].obs"
+    for key in [keys] if isinstance(keys, str) else keys:
+        if key not in obs:
+            homes = [m for m in mdata.mod if key in mdata[m].obs]
+            if modality is not None and key in mdata.obs:
+                remedy = f" It is in mdata.obs: leave {argument!r} out of `modalities`."
+            elif homes:
+                remedy = f" It is in mdata[{homes[0]!r}].obs: pass `modalities={{{argument!r}: {homes[0]!r}}}`."
+            else:
+                remedy = ""
+            raise KeyError(f"`{argument}` names {key!r}, which is not in {where}.{remedy}")
+        if modality is not None and mdata[modality].n_obs < mdata.n_obs:
+            absent = mdata.n_obs - mdata[modality].n_obs
+            raise ValueError(
+                f"`{argument}` reads {key!r} from {where}, but {absent} cells are absent from modality {modality!r} and "
+                f"would have no value: put the column into mdata.obs, for all cells."
+            )
+        missing = int(obs[key].isna().sum())
+        if missing and not allow_missing:
+            remedy = (
+                f"fill them with a category of their own (`mdata.obs[{key!r}] = mdata.obs[{key!r}].astype('object')"
+                f".fillna('unknown').astype('category')`)"
+            )
+            if argument == "labels_key":
+                remedy += " and pass it as `unlabeled_category='unknown'`"
+            elif argument == "continuous_covariate_keys":
+                remedy = "impute them or leave the covariate out"
+            raise ValueError(f"`{argument}`: {where}[{key!r}] has {missing} missing values; {remedy}.")
+
+
+def check_size_factors(mdata: MuData, modality: str, column: str) -> str | None:
+    """Find a modality's size factors: its own obs first, then the global one. Returns the modality that has them.
+
+    Raises
+    ------
+    KeyError
+        If the column is in neither.
+    ValueError
+        If a cell of the modality has a size factor that is missing or not positive.
+    """
+    own = column in mdata[modality].obs
+    if not own and column not in mdata.obs:
+        raise KeyError(
+            f"`size_factor_key` names {column!r} for modality {modality!r}: it is neither in mdata[{modality!r}].obs nor "
+            "in mdata.obs."
+        )
+    rows = obs_rows(mdata, modality)
+    values = mdata[modality].obs[column] if own else mdata.obs[column][rows >= 0]
+    values = np.asarray(values, dtype=np.float64)
+    bad = int((~np.isfinite(values) | (values <= 0)).sum())
+    if bad:
+        raise ValueError(
+            f"Size factors {column!r} of modality {modality!r}: {bad} cells have one that is not positive."
+        )
+    return modality if own else None

@@ -1,0 +1,324 @@
+"""The one module behind every model: encoders, decoders and the loss that a table of terms describes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from scvi import REGISTRY_KEYS
+from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
+from torch import Tensor, nn
+from torch.distributions import Normal
+from torch.nn.functional import cross_entropy, one_hot
+
+from vennvi._keys import data_key, expert_name, mask_key, reconstruction_name, size_factor_key
+from vennvi.fusion import kl_to_standard_normal, product_of_experts
+from vennvi.likelihoods import LIKELIHOODS, Likelihood, Target
+from vennvi.nn import Decoder, Encoder
+from vennvi.objectives import CrossPrivate, Expert, Objective, Term
+
+
+class SharedPrivateVAE(BaseModuleClass):
+    r"""A VAE with one shared latent and one private latent for each modality, trained on a table of terms.
+
+    .. math:: q(s \mid x_m),\; q(p_m \mid x_m) \quad\text{and}\quad p(x_m \mid s, p_m, c), \qquad s, p_m \sim N(0, I)
+
+    The loss is the one of :mod:`vennvi.objectives`. With labels, a linear head :math:`p(y \mid s)` on every expert's
+    draw of the shared latent adds its weighted cross-entropy, unlabelled cells left out.
+
+    Parameters
+    ----------
+    n_inputs
+        Number of features of each modality, by name.
+    likelihoods
+        Name of each modality's likelihood (see :mod:`vennvi.likelihoods`).
+    objective
+        From modality names to the table of terms.
+    n_shared
+        Dimensions of the shared latent.
+    n_private
+        Dimensions of each modality's private latent.
+    n_hidden, n_layers, dropout_rate
+        Width and number of the hidden layers of encoders and decoders, and the dropout between them.
+    use_size
+        Whether cells differ in depth, by modality.
+    modality_weights
+        Weight of each modality's log-probability.
+    n_batch, n_cats_per_cov, n_continuous_cov
+        Covariates of the decoders: batches, categories of each further categorical covariate, continuous covariates.
+    encode_covariates
+        Whether the encoders read the covariates too.
+    n_labels
+        Number of labelled classes; 0 without labels. Labels from ``n_labels`` on mean "unlabelled".
+    classification_weight
+        Weight of the cross-entropy of the labels.
+    cross_private
+        The target's private latent in cross-modal terms, ``"zeros"`` or a draw from the ``"prior"``.
+    """
+
+    def __init__(
+        self,
+        n_inputs: Mapping[str, int],
+        likelihoods: Mapping[str, str],
+        objective: Callable[[Sequence[str], CrossPrivate], Objective],
+        n_shared: int,
+        n_private: Mapping[str, int],
+        n_hidden: int = 128,
+        n_layers: int = 1,
+        dropout_rate: float = 0.0,
+        use_size: Mapping[str, bool] | None = None,
+        modality_weights: Mapping[str, float] | None = None,
+        n_batch: int = 1,
+        n_cats_per_cov: Sequence[int] = (),
+        n_continuous_cov: int = 0,
+        encode_covariates: bool = False,
+        n_labels: int = 0,
+        classification_weight: float = 100.0,
+        cross_private: CrossPrivate = "zeros",
+    ):
+        super().__init__()
+        self.modalities = tuple(n_inputs)
+        self.objective = objective(self.modalities, cross_private)
+        self.n_shared, self.n_private = n_shared, dict(n_private)
+        self.n_batch, self.n_cats_per_cov, self.n_continuous_cov = n_batch, tuple(n_cats_per_cov), n_continuous_cov
+        self.encode_covariates, self.cross_private = encode_covariates, cross_private
+        self.n_labels, self.classification_weight = n_labels, classification_weight
+        self.modality_weights = dict.fromkeys(self.modalities, 1.0) | dict(modality_weights or {})
+        use_size = dict.fromkeys(self.modalities, True) | dict(use_size or {})
+
+        n_covariates = self.n_covariates
+        self.likelihoods = nn.ModuleDict(
+            {m: LIKELIHOODS[likelihoods[m]](d, use_size=use_size[m]) for m, d in n_inputs.items()}
+        )
+        self.encoders = nn.ModuleDict(
+            {
+                m: Encoder(
+                    d,
+                    n_shared,
+                    self.n_private[m],
+                    n_hidden,
+                    n_layers,
+                    dropout_rate,
+                    n_covariates if encode_covariates else 0,
+                )
+                for m, d in n_inputs.items()
+            }
+        )
+        self.decoders = nn.ModuleDict(
+            {
+                m: Decoder(
+                    n_shared + self.n_private[m],
+                    d * self.likelihood(m).n_outputs,
+                    n_hidden,
+                    n_layers,
+                    dropout_rate,
+                    n_covariates,
+                )
+                for m, d in n_inputs.items()
+            }
+        )
+        self.classifier = nn.Linear(n_shared, n_labels) if n_labels else None
+
+    def likelihood(self, modality: str) -> Likelihood:
+        """Likelihood of one modality."""
+        return self.likelihoods[modality]  # type: ignore[return-value]
+
+    @property
+    def n_covariates(self) -> int:
+        """Width of the covariates that a decoder reads."""
+        return (self.n_batch if self.n_batch > 1 else 0) + sum(self.n_cats_per_cov) + self.n_continuous_cov
+
+    # ------------------------------------------------------------------------------------------------ inference
+    def covariates(self, tensors: Mapping[str, Tensor]) -> Tensor | None:
+        """Covariates side by side, categories one-hot, shape ``(n, n_covariates)``; ``None`` if there are none."""
+        parts = []
+        if self.n_batch > 1:
+            parts.append(one_hot(tensors[REGISTRY_KEYS.BATCH_KEY].squeeze(-1).long(), self.n_batch).float())
+        if self.n_cats_per_cov:
+            columns = tensors[REGISTRY_KEYS.CAT_COVS_KEY].long().unbind(-1)
+            parts += [one_hot(c, n).float() for c, n in zip(columns, self.n_cats_per_cov, strict=True)]
+        if self.n_continuous_cov:
+            parts.append(tensors[REGISTRY_KEYS.CONT_COVS_KEY].float())
+        return torch.cat(parts, dim=-1) if parts else None
+
+    def _get_inference_input(self, tensors: dict[str, Tensor], **kwargs) -> dict:
+        return {
+            "x": {m: tensors[data_key(m)] for m in self.modalities},
+            "mask": {m: tensors[mask_key(m)] for m in self.modalities},
+            "size_factor": {m: tensors.get(size_factor_key(m)) for m in self.modalities},
+            "covariates": self.covariates(tensors),
+        }
+
+    @auto_move_data
+    def inference(
+        self,
+        x: dict[str, Tensor],
+        mask: dict[str, Tensor],
+        size_factor: dict[str, Tensor | None],
+        covariates: Tensor | None = None,
+        n_samples: int = 1,
+    ) -> dict:
+        """Encode every modality once, join the experts, draw once from each.
+
+        Returns
+        -------
+        ``q_unimodal`` and ``q_private`` (by modality): the encoders' Gaussians; ``q_shared`` and ``z_shared`` (by
+        expert): posterior and draw of the shared latent, ``(n, n_shared)``; ``z_private`` (by expert, then modality):
+        draws of the private latents, ``(n, n_private)``; ``size`` (by modality): relative depth, ``(n, 1)``.
+        """
+        size = {m: self.likelihood(m).size(x[m], size_factor[m]) for m in self.modalities}
+        q_unimodal, q_private = self.encode(x, size, covariates)
+        q_shared, z_shared, z_private = {}, {}, {}
+        for expert in self.objective.experts:
+            q_shared[expert] = self.fuse(q_unimodal, mask, expert.modalities)
+            z_shared[expert] = q_shared[expert].rsample()
+            z_private[expert] = {m: q_private[m].rsample() for m in expert.modalities}
+        return {
+            "q_unimodal": q_unimodal,
+            "q_private": q_private,
+            "q_shared": q_shared,
+            "z_shared": z_shared,
+            "z_private": z_private,
+            "size": size,
+            "mask": mask,
+            "covariates": covariates,
+        }
+
+    def encode(
+        self, x: Mapping[str, Tensor], size: Mapping[str, Tensor], covariates: Tensor | None
+    ) -> tuple[dict[str, Normal], dict[str, Normal]]:
+        """Gaussians of the shared and of the private latent, by modality."""
+        c = covariates if self.encode_covariates else None
+        q_unimodal, q_private = {}, {}
+        for m in self.modalities:
+            q_unimodal[m], q_private[m] = self.encoders[m](self.likelihood(m).encoder_input(x[m], size[m]), c)
+        return q_unimodal, q_private
+
+    def fuse(self, q_unimodal: Mapping[str, Normal], mask: Mapping[str, Tensor], modalities: Sequence[str]) -> Normal:
+        """Posterior of the shared latent from some modalities: their product with the prior, or the one there is."""
+        if self.objective.fusion == "mixture" and len(modalities) == 1:
+            return q_unimodal[modalities[0]]
+        return product_of_experts(
+            torch.stack([q_unimodal[m].loc for m in modalities]),
+            torch.stack([q_unimodal[m].scale for m in modalities]),
+            torch.stack([mask[m] for m in modalities]),
+        )
+
+    # ----------------------------------------------------------------------------------------------- generation
+    def _get_generative_input(self, tensors, inference_outputs, **kwargs) -> dict:
+        return {key: inference_outputs[key] for key in ("z_shared", "z_private", "covariates")}
+
+    @auto_move_data
+    def generative(
+        self,
+        z_shared: dict[Expert, Tensor],
+        z_private: dict[Expert, dict[str, Tensor]],
+        covariates: Tensor | None = None,
+    ) -> dict:
+        """Decode all terms of a target at once.
+
+        Returns
+        -------
+        ``outputs`` (by target): decoder outputs of shape ``(n_terms, n, n_outputs * n_features)``, in the order of
+        ``objective.terms_for(target)``.
+        """
+        outputs = {}
+        for target in self.modalities:
+            terms = self.objective.terms_for(target)
+            latents = [self._term_latents(term, z_shared, z_private) for term in terms]
+            outputs[target] = self.decode(target, torch.stack(latents), covariates)
+        return {"outputs": outputs}
+
+    def _term_latents(self, term: Term, z_shared: dict, z_private: dict) -> Tensor:
+        s = z_shared[term.expert]
+        p = z_private[term.expert].get(term.target)
+        if p is None:
+            p = self.absent_private(term.target, s, term.cross_private)
+        return torch.cat([s.detach() if term.detach_shared else s, p], dim=-1)
+
+    def absent_private(self, target: str, like: Tensor, how: CrossPrivate) -> Tensor:
+        """Private latent of a target that was not seen, ``(..., n, n_private)``: zeros, or a draw from the prior."""
+        shape = (*like.shape[:-1], self.n_private[target])
+        return torch.randn(shape, device=like.device) if how == "prior" else torch.zeros(shape, device=like.device)
+
+    def decode(self, target: str, latents: Tensor, covariates: Tensor | None) -> Tensor:
+        """Decoder outputs ``(..., n, n_outputs * n_features)`` for latents ``(..., n, n_shared + n_private)``."""
+        if covariates is not None:
+            latents = torch.cat([latents, covariates.expand(*latents.shape[:-1], -1)], dim=-1)
+        return self.decoders[target](latents)
+
+    # ----------------------------------------------------------------------------------------------------- loss
+    def presence(self, mask: Mapping[str, Tensor], expert: Expert) -> Tensor:
+        """1 where a cell has the expert, shape ``(n,)``."""
+        stacked = torch.stack([mask[m].squeeze(-1) for m in expert.modalities])
+        return stacked.amax(0) if expert.partial else stacked.amin(0)
+
+    def loss(
+        self,
+        tensors: dict[str, Tensor],
+        inference_outputs: dict,
+        generative_outputs: dict,
+        kl_weight: float | Tensor = 1.0,
+    ) -> LossOutput:
+        """Loss of a minibatch, as :mod:`vennvi.objectives` defines it, with one curve for each term and space."""
+        mask = {m: v.squeeze(-1) for m, v in inference_outputs["mask"].items()}
+        has = {e: self.presence(inference_outputs["mask"], e) for e in self.objective.experts}
+        n_has = {e: h.sum().clamp_min(1) for e, h in has.items()}
+        n_with = {m: v.sum().clamp_min(1) for m, v in mask.items()}
+        curves: dict[str, Tensor] = {}
+
+        reconstruction: dict[str, Tensor] = {}
+        total = torch.zeros((), device=next(iter(mask.values())).device)
+        for m in self.modalities:
+            target = self.prepare_target(m, tensors, inference_outputs["size"][m])
+            log_prob = self.likelihood(m).log_prob(generative_outputs["outputs"][m], target)  # (n_terms, n)
+            for term, row in zip(self.objective.terms_for(m), log_prob.unbind(0), strict=True):
+                counted = has[term.expert] * mask[m]
+                name = reconstruction_name(term.expert.modalities, m)
+                reconstruction[name] = -self.modality_weights[m] * counted * row
+                summed = reconstruction[name].sum()
+                total = total + summed / n_has[term.expert]
+                curves[name] = summed.detach() / counted.sum().clamp_min(1)
+
+        kl: dict[str, Tensor] = {}
+        kl_total = torch.zeros_like(total)
+        kl_private = {m: kl_to_standard_normal(q) * mask[m] for m, q in inference_outputs["q_private"].items()}
+        for expert, q in inference_outputs["q_shared"].items():
+            name = f"kl_shared_{expert_name(expert.modalities)}"
+            kl[name] = kl_to_standard_normal(q) * has[expert]
+            kl_total = kl_total + kl[name].sum() / n_has[expert]
+            curves[name] = kl[name].detach().sum() / n_has[expert]
+            for m in expert.modalities:
+                part = kl_private[m] * has[expert]
+                kl_total = kl_total + part.sum() / n_has[expert]
+                kl[f"kl_private_{m}"] = kl.get(f"kl_private_{m}", 0.0) + part
+        for m, value in kl_private.items():
+            curves[f"kl_private_{m}"] = value.detach().sum() / n_with[m]
+
+        loss = total + kl_weight * kl_total
+        if self.classifier is not None:
+            classification, curves["classification"], curves["accuracy"] = self._classification(
+                tensors, inference_outputs["z_shared"], has, n_has
+            )
+            loss = loss + self.classification_weight * classification
+        return LossOutput(loss=loss, reconstruction_loss=reconstruction, kl_local=kl, extra_metrics=curves)
+
+    def prepare_target(self, modality: str, tensors: Mapping[str, Tensor], size: Tensor) -> Target:
+        """What the minibatch offers to the likelihood of one modality."""
+        return self.likelihood(modality).target(tensors[data_key(modality)], size)
+
+    def _classification(self, tensors, z_shared, has, n_has) -> tuple[Tensor, Tensor, Tensor]:
+        """Cross-entropy summed over experts (as in the loss), its mean a labelled cell, and the accuracy."""
+        y = tensors[REGISTRY_KEYS.LABELS_KEY].squeeze(-1).long()
+        labelled = (y < self.n_labels).float()
+        known = y.clamp_max(self.n_labels - 1)
+        total, entropies, right, seen = torch.zeros((4,), device=y.device).unbind()
+        for expert, s in z_shared.items():
+            logits = self.classifier(s)  # type: ignore[misc]
+            counted = has[expert] * labelled
+            entropy = (cross_entropy(logits, known, reduction="none") * counted).sum()
+            total = total + entropy / n_has[expert]
+            entropies = entropies + entropy.detach()
+            right = right + ((logits.argmax(-1) == known) * counted).sum()
+            seen = seen + counted.sum()
+        return total, entropies / seen.clamp_min(1), right / seen.clamp_min(1)

@@ -1,0 +1,98 @@
+"""The training plan: fused Adam, a KL weight that rises over the whole training, and curves at the price of one sum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from scvi.module.base import LossOutput
+from scvi.train import TrainingPlan
+from torch import Tensor
+
+
+class SharedPrivateTrainingPlan(TrainingPlan):
+    """scvi-tools' plan with the paper's optimiser (Adam, ``eps=1e-8``, no weight decay), fused where the device can.
+
+    Each minibatch adds its curves, weighted by its cells, to one tensor on the device; they are logged once an epoch.
+    A loss that is not finite ends the training with an error that names the terms.
+    """
+
+    def __init__(self, module, *, eps: float = 1e-8, weight_decay: float = 0.0, **kwargs):
+        super().__init__(module, eps=eps, weight_decay=weight_decay, **kwargs)
+        self._sums: dict[str, Tensor | None] = {"train": None, "validation": None}
+        self._names: dict[str, tuple[str, ...]] = {}
+
+    def _optimizer_creator_fn(self, optimizer_cls):
+        def create(params):
+            params = list(params)
+            fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in params)
+            return optimizer_cls(params, lr=self.lr, eps=self.eps, weight_decay=self.weight_decay, fused=fused)
+
+        return create
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Loss of a training minibatch."""
+        return self._step(batch, "train").loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Curves of a validation minibatch."""
+        self._step(batch, "validation")
+
+    def _step(self, batch: dict[str, Tensor], mode: str) -> LossOutput:
+        self.loss_kwargs["kl_weight"] = self.kl_weight
+        _, _, output = self.forward(batch, loss_kwargs=self.loss_kwargs)
+        self._check_finite(output)
+        self._accumulate(output, mode)
+        return output
+
+    def _check_finite(self, output: LossOutput) -> None:
+        if torch.isfinite(output.loss):
+            return
+        terms: Mapping[str, Tensor] = {**output.extra_metrics, **output.reconstruction_loss, **output.kl_local}
+        bad = sorted(name for name, value in terms.items() if not torch.isfinite(value).all())
+        raise FloatingPointError(
+            f"The loss is not finite in epoch {self.current_epoch} (step {self.global_step}); terms that are not: "
+            f"{', '.join(bad) or 'none: the weighted sum overflows'}. Lower the learning rate (plan_kwargs={{'lr': ...}}), "
+            "and check these modalities for extreme values."
+        )
+
+    @torch.no_grad()
+    def _accumulate(self, output: LossOutput, mode: str) -> None:
+        n = output.n_obs_minibatch
+        reconstruction, kl = output.reconstruction_loss_sum, output.kl_local_sum
+        curves = output.extra_metrics
+        self._names[mode] = ("loss", "reconstruction_loss", "kl_local", *curves)
+        weighted = torch.stack([output.loss, *curves.values()]) * n
+        row = torch.stack([weighted[0], reconstruction, kl, *weighted[1:], weighted.new_tensor(n)])
+        before = self._sums[mode]
+        self._sums[mode] = row if before is None else before + row
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's curves, averaged over cells."""
+        self._log("train")
+        self.log("kl_weight", float(self.kl_weight), sync_dist=self.use_sync_dist)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's curves of the validation cells."""
+        self._log("validation")
+
+    def _log(self, mode: str) -> None:
+        sums, self._sums[mode] = self._sums[mode], None
+        if sums is None:
+            return
+        if self.use_sync_dist:
+            sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        means = dict(zip(self._names[mode], (sums[:-1] / sums[-1]).float(), strict=True))
+        self.log(
+            "train_loss" if mode == "train" else "validation_loss",
+            means.pop("loss"),
+            prog_bar=True,
+            sync_dist=self.use_sync_dist,
+        )
+        self.log_dict(
+            {
+                f"elbo_{mode}": means["reconstruction_loss"] + means["kl_local"],
+                **{f"{name}_{mode}": value for name, value in means.items()},
+            },
+            sync_dist=self.use_sync_dist,
+        )

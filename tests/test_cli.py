@@ -1,0 +1,67 @@
+"""The command line, end to end on small data."""
+
+from __future__ import annotations
+
+import mudata
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from toy import toy_mudata
+from typer.testing import CliRunner
+
+import vennvi
+from vennvi.cli import app
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    return lambda *arguments: CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.mark.slow
+def test_demo(run, tmp_path):
+    result = run("demo", "--out", tmp_path, "--cells", 300, "--max-epochs", 3)
+    assert result.exit_code == 0, result.output
+    for words in ("private atac", "shared factor", "(accuracy)", "demo.h5mu"):
+        assert words in result.output
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["demo.h5mu", "demo.png"]
+    mdata = mudata.read_h5mu(tmp_path / "demo.h5mu")
+    assert mdata.obsm["X_shared"].shape == (300, 5)
+    assert mdata.obsm["X_umap"].shape == mdata["rna"].obsm["X_umap"].shape == (300, 2)
+    assert min(imread(tmp_path / "demo.png").shape[:2]) > 500
+
+
+def test_fit(run, tmp_path):
+    toy_mudata(3, absent=True).write(tmp_path / "in.h5mu")
+    result = run(
+        "fit", tmp_path / "in.h5mu", tmp_path / "out.h5mu", "--model", "MMVAE", "--layer", "rna", "--layer", "protein",
+        "--likelihood", "rna=poisson", "--batch-key", "batch", "--n-shared", 3, "--n-private", 2, "--max-epochs", 2,
+        "--key-suffix", "_x", "--save", tmp_path / "model",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    mdata = mudata.read_h5mu(tmp_path / "out.h5mu")
+    assert mdata.obsm["X_shared_x"].shape == (60, 3)
+    assert mdata["rna"].obsm["X_private_x"].shape == (mdata["rna"].n_obs, 2)
+    assert "X_private_x" not in mdata["atac"].obsm
+    model = vennvi.MMVAE.load(tmp_path / "model", adata=mdata)
+    np.testing.assert_allclose(model.get_latent_representation(), mdata.obsm["X_shared_x"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--batch-key", "donor"], "`batch_key` names 'donor'"),
+        (["--layer", "rna=counts"], "'rna' has no layer 'counts'"),
+        (["--likelihood", "rna=bernoulli"], "'bernoulli' does not fit modality 'rna'"),
+        (["--likelihood", "rna"], "MODALITY=VALUE"),
+    ],
+)
+def test_fit_refuses_before_writing(run, tmp_path, arguments, words):
+    toy_mudata(2).write(tmp_path / "in.h5mu")
+    result = run("fit", tmp_path / "in.h5mu", tmp_path / "out.h5mu", *arguments)
+    assert result.exit_code == 2
+    assert words in result.output
+    assert not (tmp_path / "out.h5mu").exists()

@@ -1,0 +1,99 @@
+"""Training: the KL schedule, the optimiser, floors, and what happens when it goes wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from anndata import AnnData
+from mudata import MuData
+from toy import toy_mudata
+
+import vennvi
+from vennvi.train import SharedPrivateTrainingPlan
+
+
+def model_of(mdata, **kwargs):
+    vennvi.MMVAEPlusPlus.setup_mudata(mdata)
+    return vennvi.MMVAEPlusPlus(mdata, **{"n_shared": 2, "n_private": 2, "n_hidden": 16} | kwargs)
+
+
+QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
+
+
+def test_kl_weight_rises_from_zero_to_one_over_the_training():
+    model = model_of(toy_mudata(2))
+    model.train(max_epochs=5, **QUIET)
+    np.testing.assert_allclose(model.history["kl_weight"].to_numpy(float).ravel(), [0, 0.25, 0.5, 0.75, 1.0])
+    model = model_of(toy_mudata(2))
+    model.train(max_epochs=3, plan_kwargs={"n_epochs_kl_warmup": None, "max_kl_weight": 0.5}, **QUIET)
+    np.testing.assert_allclose(model.history["kl_weight"].to_numpy(float).ravel(), 0.5)
+
+
+def test_optimiser_is_fused_adam():
+    model = model_of(toy_mudata(2))
+    optimiser = SharedPrivateTrainingPlan(model.module, lr=3e-4).configure_optimizers()["optimizer"]
+    group = optimiser.param_groups[0]
+    assert isinstance(optimiser, torch.optim.Adam)
+    assert (group["fused"], group["lr"], group["eps"], group["weight_decay"]) == (True, 3e-4, 1e-8, 0.0)
+
+
+def test_curves_are_means_over_cells():
+    """One epoch with a learning rate of nothing: the curves are the loss of the untrained model."""
+    mdata = toy_mudata(2)
+    model = model_of(mdata)
+    model.train(max_epochs=1, train_size=1.0, batch_size=25, plan_kwargs={"lr": 0.0}, **QUIET)
+    history = {key: float(curve.iloc[0, 0]) for key, curve in model.history.items()}
+    np.testing.assert_allclose(history["train_loss"], history["elbo_train"], rtol=1e-5)
+    parts = [v for k, v in history.items() if k.startswith("reconstruction_") and "_to_" in k]
+    np.testing.assert_allclose(sum(parts), history["reconstruction_loss_train"], rtol=1e-5)
+    with torch.inference_mode():
+        _, private, _, _ = next(model._posteriors(None, None, 60))
+        q = private["rna"]
+        kl = (0.5 * (q.loc**2 + q.scale**2 - 1) - q.scale.log()).sum(1).mean()
+    np.testing.assert_allclose(history["kl_private_rna_train"], kl, rtol=1e-4)
+
+
+def wide_gaussian(n_obs=256, widths=(2000, 20000), seed=0):
+    rng = np.random.default_rng(seed)
+    factor = rng.normal(size=(n_obs, 3))
+    mods = {}
+    for m, d in zip(("a", "b"), widths, strict=True):
+        x = factor @ rng.normal(size=(3, d)) + rng.normal(size=(n_obs, d))
+        x = ((x - x.mean(0)) / x.std(0)).astype(np.float32)
+        x[:, 5] = 1.0  # and one constant feature
+        mods[m] = AnnData(x, var=pd.DataFrame(index=[f"{m}{j}" for j in range(d)]))
+    return MuData(mods)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", [vennvi.MVAE, vennvi.MMVAEPlusPlus])
+def test_wide_standardised_features_train_without_nan(cls):
+    mdata = wide_gaussian()
+    cls.setup_mudata(mdata)
+    model = cls(mdata)
+    model.train(max_epochs=12, plan_kwargs={"lr": 1e-3}, **QUIET)
+    loss = model.history["train_loss"].to_numpy(float).ravel()
+    assert np.isfinite(loss).all()
+    assert loss[-1] < loss[0]
+    assert np.isfinite(model.get_latent_representation()).all()
+
+
+def test_a_loss_that_is_not_finite_names_its_terms():
+    model = model_of(toy_mudata(3))
+    with torch.no_grad():
+        model.module.decoders["protein"].output.bias[0] = torch.inf
+    with pytest.raises(
+        FloatingPointError, match=r"epoch 0 .*reconstruction_rna_to_protein.*Lower the learning rate"
+    ) as error:
+        model.train(max_epochs=3, **QUIET)
+    assert "_to_atac" not in str(error.value)
+
+
+def test_training_on_missing_batches_of_a_modality():
+    """A minibatch in which nobody has a modality is a minibatch like any other."""
+    mdata = toy_mudata(2, absent=True)
+    model = model_of(mdata)
+    model.train(max_epochs=2, batch_size=1, train_size=1.0, **QUIET)
+    assert np.isfinite(model.history["train_loss"].to_numpy(float)).all()
