@@ -14,7 +14,7 @@ from toy import N_OBS, toy_mudata
 
 import vennvi
 
-MODELS = [vennvi.MVAE, vennvi.MoPoEVAE, vennvi.MMVAE, vennvi.MMVAEPlusPlus]
+MODELS = [vennvi.MVAE, vennvi.MoPoEVAE, vennvi.MMVAE, vennvi.MMVAEPlusPlus, vennvi.VennVI]
 LIKELIHOODS = {"rna": "nb", "atac": "bernoulli", "protein": "normal", "methylation": "normal"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 
 import torch
 from scvi import REGISTRY_KEYS
@@ -16,6 +17,7 @@ from vennvi.fusion import kl_to_standard_normal, product_of_experts
 from vennvi.likelihoods import LIKELIHOODS, Likelihood, Target
 from vennvi.nn import Decoder, Encoder
 from vennvi.objectives import CrossPrivate, Expert, Objective, Term
+from vennvi.penalties import info_nce
 
 
 class SharedPrivateVAE(BaseModuleClass):
@@ -54,6 +56,13 @@ class SharedPrivateVAE(BaseModuleClass):
         Weight of the cross-entropy of the labels.
     cross_private
         The target's private latent in cross-modal terms, ``"zeros"`` or a draw from the ``"prior"``.
+    alignment_weight, alignment_scale
+        Weight and distance :math:`\tau` of :func:`~vennvi.penalties.info_nce` between every two modalities' draws of the
+        shared latent; off with weight 0.
+    private_kl_weight
+        Weight of the private latents' KL terms relative to the shared ones'.
+    n_canonical
+        Canonical variates that the shared posteriors are read off (:class:`~vennvi.nn.CanonicalHead`); off with 0.
     """
 
     def __init__(
@@ -75,8 +84,14 @@ class SharedPrivateVAE(BaseModuleClass):
         n_labels: int = 0,
         classification_weight: float = 100.0,
         cross_private: CrossPrivate = "zeros",
+        alignment_weight: float = 0.0,
+        alignment_scale: float = 0.2,
+        private_kl_weight: float = 1.0,
+        n_canonical: int = 0,
     ):
         super().__init__()
+        self.alignment_weight, self.alignment_scale = alignment_weight, alignment_scale
+        self.private_kl_weight, self.n_canonical = private_kl_weight, n_canonical
         self.modalities = tuple(n_inputs)
         self.objective = objective(self.modalities, cross_private)
         self.n_shared, self.n_private = n_shared, dict(n_private)
@@ -100,6 +115,7 @@ class SharedPrivateVAE(BaseModuleClass):
                     n_layers,
                     dropout_rate,
                     n_covariates if encode_covariates else 0,
+                    n_canonical,
                 )
                 for m, d in n_inputs.items()
             }
@@ -289,7 +305,7 @@ class SharedPrivateVAE(BaseModuleClass):
             kl_total = kl_total + kl[name].sum() / n_has[expert]
             curves[name] = kl[name].detach().sum() / n_has[expert]
             for m in expert.modalities:
-                part = kl_private[m] * has[expert]
+                part = self.private_kl_weight * kl_private[m] * has[expert]
                 kl_total = kl_total + part.sum() / n_has[expert]
                 kl[f"kl_private_{m}"] = kl.get(f"kl_private_{m}", 0.0) + part
         for m, value in kl_private.items():
@@ -301,11 +317,22 @@ class SharedPrivateVAE(BaseModuleClass):
                 tensors, inference_outputs["z_shared"], has, n_has
             )
             loss = loss + self.classification_weight * classification
+        if self.alignment_weight:
+            alignment = self._alignment(inference_outputs["z_shared"], mask)
+            curves["alignment"] = alignment.detach()
+            loss = loss + self.alignment_weight * alignment
         return LossOutput(loss=loss, reconstruction_loss=reconstruction, kl_local=kl, extra_metrics=curves)
 
     def prepare_target(self, modality: str, tensors: Mapping[str, Tensor], size: Tensor) -> Target:
         """What the minibatch offers to the likelihood of one modality."""
         return self.likelihood(modality).target(tensors[data_key(modality)], size)
+
+    def _alignment(self, z_shared: Mapping[Expert, Tensor], mask: Mapping[str, Tensor]) -> Tensor:
+        """InfoNCE summed over every two modalities."""
+        alone = {expert.modalities[0]: z for expert, z in z_shared.items() if len(expert.modalities) == 1}
+        pairs = combinations(self.modalities, 2)
+        terms = [info_nce(alone[a], alone[b], mask[a] * mask[b], self.alignment_scale) for a, b in pairs]
+        return torch.stack(terms).sum() if terms else torch.zeros((), device=next(iter(mask.values())).device)
 
     def _classification(self, tensors, z_shared, has, n_has) -> tuple[Tensor, Tensor, Tensor]:
         """Cross-entropy summed over experts (as in the loss), its mean a labelled cell, and the accuracy."""

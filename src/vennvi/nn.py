@@ -54,10 +54,43 @@ def hidden_layers(n_hidden: int, n_layers: int, dropout_rate: float) -> nn.Seque
     return nn.Sequential(*layers)
 
 
+class CanonicalHead(nn.Module):
+    r"""Shared posterior read off a few canonical variates instead of the whole modality.
+
+    .. math:: c = (x - \bar x) W, \qquad \mu = c A + f_\mu(c), \qquad \sigma = \text{softplus}(f_\sigma(c)) + 10^{-3}
+
+    The projection :math:`W` is set by :func:`vennvi.canonical.canonical_projections` and stays fixed: a network on
+    ``n_canonical`` numbers cannot memorise which cells belong together, as one on the whole modality does.
+    """
+
+    def __init__(self, n_input: int, n_canonical: int, n_shared: int, n_hidden: int):
+        super().__init__()
+        self.projection = InputLinear(n_input, n_canonical)
+        self.projection.requires_grad_(False)
+        self.linear = nn.Linear(n_canonical, n_shared, bias=False)
+        self.hidden = nn.Sequential(nn.Linear(n_canonical, n_hidden), nn.LeakyReLU())
+        self.output = nn.Linear(n_hidden, 2 * n_shared)
+        with torch.no_grad():  # at the start the latents are the first canonical variates, nearly
+            self.linear.weight.copy_(torch.eye(n_shared, n_canonical))
+            self.output.weight[:n_shared].mul_(0.1)
+
+    def start(self, weight: Tensor, mean: Tensor) -> None:
+        """Set the projection: weights ``(n_input, n_canonical)`` for inputs of the given mean ``(n_input,)``."""
+        self.projection.weight.data.copy_(weight)
+        self.projection.bias.data.copy_(-(mean @ weight))
+
+    def forward(self, x: Tensor) -> Normal:
+        variates = self.projection(x)
+        loc, raw = self.output(self.hidden(variates)).chunk(2, dim=-1)
+        return gaussian(loc + self.linear(variates), softplus(raw) + POSTERIOR_SD_FLOOR)
+
+
 class Encoder(nn.Module):
     r"""One modality's beliefs, :math:`x_m \mapsto q(s \mid x_m),\; q(p_m \mid x_m)`: two Gaussian heads on one network.
 
     .. math:: h = f(x W + c V + b), \quad \mu = h A_\mu, \quad \sigma = \text{softplus}(h A_\sigma) + 10^{-3}
+
+    With ``n_canonical``, the shared one is a :class:`CanonicalHead`.
     """
 
     def __init__(
@@ -69,12 +102,14 @@ class Encoder(nn.Module):
         n_layers: int,
         dropout_rate: float = 0.0,
         n_covariates: int = 0,
+        n_canonical: int = 0,
     ):
         super().__init__()
         self.input = InputLinear(n_input, n_hidden)
         self.covariates = nn.Linear(n_covariates, n_hidden, bias=False) if n_covariates else None
         self.hidden = hidden_layers(n_hidden, n_layers, dropout_rate)
-        self.shared = nn.Linear(n_hidden, 2 * n_shared)
+        self.canonical = CanonicalHead(n_input, n_canonical, n_shared, n_hidden) if n_canonical else None
+        self.shared = None if n_canonical else nn.Linear(n_hidden, 2 * n_shared)
         self.private = nn.Linear(n_hidden, 2 * n_private)
 
     def forward(self, x: Tensor, covariates: Tensor | None = None) -> tuple[Normal, Normal]:
@@ -83,7 +118,8 @@ class Encoder(nn.Module):
         if self.covariates is not None:
             h = h + self.covariates(covariates)
         h = self.hidden(h)
-        return _posterior(self.shared(h)), _posterior(self.private(h))
+        shared = self.canonical(x) if self.canonical is not None else _posterior(self.shared(h))  # type: ignore[misc]
+        return shared, _posterior(self.private(h))
 
 
 def _posterior(parameters: Tensor) -> Normal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -118,7 +119,10 @@ def read_published(file: str) -> MuData:
     path = data_directory() / file
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist. Point {DATA_VARIABLE} to a folder that holds {file}.")
-    return _read(path.resolve()).copy()
+    with warnings.catch_warnings():
+        # genes and proteins of one name
+        warnings.filterwarnings("ignore", message="Cannot join columns|var_names are not unique", category=UserWarning)
+        return _read(path.resolve()).copy()
 
 
 @lru_cache(maxsize=1)

@@ -40,6 +40,8 @@ def draw(results: pd.DataFrame, experiment: Experiment) -> Figure:
             ends = _panel(ax, of_headline(own, headline), conditions, series)
             _no_information(ax, own, headline, conditions)
             _tidy(ax, conditions)
+            if column == 0:
+                _set_range(ax, headline)
             if headline is headlines[0]:
                 ax.set_title(f"latents {sizes}", fontsize=9)
             if column == 0:
@@ -93,7 +95,7 @@ def _no_information(ax: Axes, results: pd.DataFrame, headline: Headline, conditi
         level = np.full(len(conditions), headline.chance)
     else:
         return
-    ax.plot(np.arange(len(conditions)), level, color="#999999", linewidth=0.9, linestyle=":", zorder=0)
+    ax.plot(np.arange(len(conditions)), level, color="#777777", linewidth=0.9, linestyle=":", zorder=0)
 
 
 def _tidy(ax: Axes, conditions: Sequence[str]) -> None:
@@ -105,6 +107,15 @@ def _tidy(ax: Axes, conditions: Sequence[str]) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", color="#e6e6e6", linewidth=0.6)
     ax.set_axisbelow(True)
+
+
+def _set_range(ax: Axes, headline: Headline) -> None:
+    """Scale on which a small difference looks small: at least from no information to perfect."""
+    whole = {"auc": (0.4, 1.0), "accuracy": (0.0, 1.0), "foscttm": (0.0, 0.55)}
+    low, high = next((v for name, v in whole.items() if headline.metric.startswith(name)), (-0.2, 1.0))
+    drawn_low, drawn_high = ax.get_ylim()
+    margin = 0.03 * (high - low)
+    ax.set_ylim(min(low - margin, drawn_low), max(high + margin, drawn_high))
 
 
 def _label_ends(ax: Axes, ends: dict[Series, tuple[int, float]]) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 
 from vennvi.benchmark._experiment import Experiment
 
@@ -35,13 +36,16 @@ class Progress:
     ):
         self._headline = experiment.headlines[0]
         self._seen: set[tuple[str, str]] = set()
+        console = console or Console(stderr=True)
+        room = max(10, console.width - len(experiment.name) - 46)  # beside the bar, the count and the times
         self._bar = RichProgress(
-            TextColumn(f"[bold]{escape(experiment.name)}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[last]}"),
+            TextColumn(f"[bold]{escape(experiment.name)}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=12, table_column=Column(no_wrap=True)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            TextColumn("left", table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[last]}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=room)),
             console=console,
             disable=not shown,
         )

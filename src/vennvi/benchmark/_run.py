@@ -53,7 +53,7 @@ def run(
     models
         Models to run, by default those that the experiment names.
     jobs
-        Number of processes; each has ``cores // jobs`` threads.
+        Number of processes; each has ``cores // jobs`` threads, or ``OMP_NUM_THREADS`` if that is fewer.
     retry
         Whether to run the cells again that failed, or that said that they cannot run.
     progress
@@ -78,7 +78,7 @@ def run(
     claim_folder(out, experiment)
     cells = list(cells_of(experiment, chosen))
     missing = [cell for cell in cells if _is_missing(cell_path(out, cell), retry)]
-    n_threads = max(1, (os.cpu_count() or 1) // jobs)
+    n_threads = _threads_per_job(jobs)
     tasks = [(experiment, cell, by_name[cell.model], out, n_threads) for cell in missing]
     try:
         with Progress(experiment, n_done=len(cells) - len(missing), n_all=len(cells), shown=progress) as bar:
@@ -137,6 +137,13 @@ def _in_parallel(tasks: Sequence[tuple], jobs: int, n_threads: int) -> Iterator[
     with joblib.parallel_config(backend="loky", inner_max_num_threads=n_threads):
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=jobs)
         yield from parallel(joblib.delayed(_run_and_write)(*task) for task in tasks)
+
+
+def _threads_per_job(jobs: int) -> int:
+    """Share of the cores that one process has, which ``OMP_NUM_THREADS`` may lower."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    share = max(1, joblib.cpu_count() // jobs)
+    return min(share, int(wanted)) if wanted.isdigit() and int(wanted) > 0 else share
 
 
 @contextlib.contextmanager

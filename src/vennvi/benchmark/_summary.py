@@ -97,7 +97,7 @@ def summarise(results: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
                         seconds=("seconds", "median"),
                         reason=("reason", "last"),
                         date=("date", "max"),
-                        **context,  # type: ignore[arg-type]
+                        **context,
                     )
                 )
     broken = results[results["status"] != "ok"]

@@ -25,7 +25,7 @@ def markdown_report(results: pd.DataFrame, experiment: Experiment) -> str:
         *([experiment.notes, ""] if experiment.notes else []),
         f"Columns: {experiment.sweep}. Cells: median [minimum, maximum] over {n_seeds} seed{'s' if n_seeds > 1 else ''}. "
         f"{settings.max_epochs} epochs, learning rate {settings.lr:g}, minibatches of {settings.batch_size}. "
-        '"labels": trained with the label of the training samples.',
+        '"labels": trained with the label of the training samples. "–": the model has no such space.',
         "",
     ]
     conditions = _ordered(results["condition"], [condition.name for condition in experiment.conditions])
@@ -60,7 +60,7 @@ def _headline_table(
         broken = there[there["status"] != "ok"]
         if values.empty:
             if broken.empty:
-                return "–"  # the model has no such space
+                return "–"
             return "cannot run" if (broken["status"] == "cannot").all() else "failed"
         n_broken = broken["seed"].nunique()
         return f"{spread(values)}{f' ({n_broken} failed)' if n_broken else ''}"

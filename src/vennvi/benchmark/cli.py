@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -34,21 +35,24 @@ _SUPERVISION = {Supervision.OFF: (False,), Supervision.ON: (True,), Supervision.
 @app.command("list")
 def list_experiments() -> None:
     """Show the experiments, and the models that can be compared."""
-    table = Table(title="Experiments", title_justify="left", show_lines=True)
-    for heading in ("name", "question", "sweep", "latents", "models", "seeds"):
-        table.add_column(heading, overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("experiment", no_wrap=True, style="bold")
+    table.add_column("question, sweep, models")
+    table.add_column("latents", no_wrap=True)
+    table.add_column("seeds", justify="right")
     for experiment in EXPERIMENTS.values():
+        names = [MODELS[name].label for name in experiment.models]
+        labels = " (with and without labels)" if True in experiment.supervision else ""
         table.add_row(
-            f"[bold]{experiment.name}",
-            experiment.question,
-            ", ".join(condition.name for condition in experiment.conditions),
-            ", ".join(experiment.latents_label(latents) for latents in experiment.latents),
-            ", ".join(experiment.models) + (" (also supervised)" if True in experiment.supervision else ""),
+            experiment.name,
+            f"{experiment.question}\n[dim]{', '.join(condition.name for condition in experiment.conditions)}\n"
+            f"{', '.join(names)}{labels}[/]\n",
+            "\n".join(experiment.latents_label(latents) for latents in experiment.latents),
             str(experiment.n_seeds),
         )
     console = Console()
-    console.print(table)
-    console.print("[bold]Models:[/]", ", ".join(MODELS), highlight=False)
+    console.print(table, highlight=False)
+    console.print("[bold]--models[/] takes any of", ", ".join(MODELS), highlight=False, soft_wrap=False)
 
 
 @app.command("run")

@@ -6,7 +6,7 @@ import inspect
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from mudata import MuData
@@ -70,6 +70,14 @@ class SharedPrivateModel(TrainMixin, LatentsMixin, PredictMixin, LabelsMixin, Ba
     cross_private
         What stands for the target's private latent when another modality predicts it: ``"zeros"`` (as in the paper)
         or a draw from the ``"prior"`` (as in MMVAE+, Palumbo et al. 2023).
+    alignment_weight, alignment_scale
+        Weight and distance of :func:`~vennvi.penalties.info_nce` between every two modalities' draws of the shared
+        latent. Weight 0 in the paper's models.
+    private_kl_weight
+        Weight of the private latents' KL terms relative to the shared ones'. 1 in the paper's models.
+    n_canonical
+        Canonical variates of all modalities that the shared latents are read off, found on the training cells when
+        training starts; 0, as in the paper's models, reads them off the modality itself.
 
     Raises
     ------
@@ -80,6 +88,13 @@ class SharedPrivateModel(TrainMixin, LatentsMixin, PredictMixin, LabelsMixin, Ba
     _module_cls = SharedPrivateVAE
     #: From modality names to the table of terms: what a subclass defines.
     _objective: ClassVar[Callable[[Sequence[str], CrossPrivate], Objective]]
+    #: What a model adds to its table unless the user says otherwise.
+    _additions: ClassVar[dict[str, float]] = {
+        "alignment_weight": 0.0,
+        "alignment_scale": 0.2,
+        "private_kl_weight": 1.0,
+        "n_canonical": 0,
+    }
 
     def __init_subclass__(cls, **kwargs) -> None:
         """Append the parameters, which are the same for all models, to what a model says of itself."""
@@ -103,8 +118,19 @@ class SharedPrivateModel(TrainMixin, LatentsMixin, PredictMixin, LabelsMixin, Ba
         encode_covariates: bool = False,
         classification_weight: float = 100.0,
         cross_private: CrossPrivate = "zeros",
+        alignment_weight: float | None = None,
+        alignment_scale: float | None = None,
+        private_kl_weight: float | None = None,
+        n_canonical: int | None = None,
     ):
         super().__init__(adata, registry)
+        additions: dict[str, Any] = {
+            "alignment_weight": alignment_weight,
+            "alignment_scale": alignment_scale,
+            "private_kl_weight": private_kl_weight,
+            "n_canonical": n_canonical,
+        }
+        additions = {k: self._additions[k] if value is None else value for k, value in additions.items()}
         for name, mapping in (
             ("n_private", n_private),
             ("likelihoods", likelihoods),
@@ -142,6 +168,7 @@ class SharedPrivateModel(TrainMixin, LatentsMixin, PredictMixin, LabelsMixin, Ba
             n_labels=len(self.label_categories),
             classification_weight=classification_weight,
             cross_private=cross_private,
+            **additions,
         )
         for m, summary in summaries.items():
             self._read_statistics(m, summary)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from scvi import settings
 from scvi.model._utils import get_max_epochs_heuristic
 from scvi.model.base import UnsupervisedTrainingMixin
 from scvi.utils._docstrings import devices_dsp
 
+from vennvi._sparse import is_sparse
+from vennvi.canonical import canonical_projections
 from vennvi.train import SharedPrivateTrainingPlan
+
+#: Cells that the canonical variates are found on: more sharpen them no further.
+_MAX_START_CELLS = 20_000
 
 
 class TrainMixin(UnsupervisedTrainingMixin):
@@ -71,9 +81,19 @@ class TrainMixin(UnsupervisedTrainingMixin):
             plan_kwargs.setdefault("n_epochs_kl_warmup", max_epochs - 1)
         elif "n_steps_kl_warmup" in plan_kwargs:
             plan_kwargs.setdefault("n_epochs_kl_warmup", None)
-        trainer_kwargs.setdefault(
-            "log_every_n_steps", 1
-        )  # curves are logged by epoch; 10 makes Lightning warn on small data
+        if self.module.n_canonical and not self.is_trained:
+            splitter = self._data_splitter_cls(
+                self.adata_manager,
+                train_size=train_size,
+                validation_size=validation_size,
+                batch_size=batch_size,
+                shuffle_set_split=shuffle_set_split,
+                **(datasplitter_kwargs or {}),
+            )
+            splitter.setup()
+            self._start_canonical(splitter.train_idx)
+        # curves are logged by epoch; with scvi-tools' 10, Lightning warns of small data
+        trainer_kwargs.setdefault("log_every_n_steps", 1)
         return super().train(
             max_epochs=max_epochs,
             accelerator=accelerator,
@@ -87,3 +107,39 @@ class TrainMixin(UnsupervisedTrainingMixin):
             plan_kwargs=plan_kwargs,
             **trainer_kwargs,
         )
+
+    @torch.inference_mode()
+    def _start_canonical(self, train_indices: NDArray) -> None:
+        """Set the projections of the shared encoders by the training cells (a random choice of many)."""
+        cells = np.asarray(train_indices)
+        if len(cells) > _MAX_START_CELLS:
+            cells = np.random.default_rng(settings.seed).choice(cells, _MAX_START_CELLS, replace=False)
+        parts: dict[str, list] = {m: [] for m in self.modalities}
+        rows: dict[str, list] = {m: [] for m in self.modalities}
+        seen = 0
+        for tensors in self._make_data_loader(adata=self.adata, indices=cells, batch_size=1024):
+            inputs = self.module._get_inference_input(tensors)
+            for m, x in inputs["x"].items():
+                likelihood = self.module.likelihood(m)
+                encoded = likelihood.encoder_input(x, likelihood.size(x, inputs["size_factor"][m]))
+                present = torch.nonzero(inputs["mask"][m].squeeze(-1) > 0).squeeze(-1).numpy()
+                parts[m].append(_as_scipy(encoded)[present])
+                rows[m].append(seen + present)
+            seen += len(inputs["mask"][self.modalities[0]])
+        matrices = {m: (sparse.vstack(p) if sparse.issparse(p[0]) else np.concatenate(p)) for m, p in parts.items()}
+        projections = canonical_projections(
+            matrices, {m: np.concatenate(r) for m, r in rows.items()}, seen, self.module.n_canonical
+        )
+        for m, projection in projections.items():
+            self.module.encoders[m].canonical.start(
+                torch.as_tensor(projection.weight, dtype=torch.float32),
+                torch.as_tensor(projection.mean, dtype=torch.float32),
+            )
+
+
+def _as_scipy(x: torch.Tensor):
+    """Float64 array, or CSR matrix of a CSR tensor."""
+    if not is_sparse(x):
+        return x.numpy().astype(np.float64)
+    parts = (x.values().numpy().astype(np.float64), x.col_indices().numpy(), x.crow_indices().numpy())
+    return sparse.csr_array(parts, shape=tuple(x.shape))

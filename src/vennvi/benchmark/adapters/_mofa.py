@@ -113,9 +113,10 @@ def _project(
 ) -> NDArray[np.float64]:
     """Posterior means of the factors given views that are centred on the training rows, samples x factors."""
     n_factors = next(iter(weights.values())).shape[1]
-    gram, moment = np.eye(n_factors), 0.0
+    gram: NDArray = np.eye(n_factors)
+    moment: NDArray = np.zeros((1, n_factors))
     for m, view in views.items():
         weighted = weights[m] * precision[m][:, None]  # (n_features, n_factors)
         gram = gram + weights[m].T @ weighted
         moment = moment + view @ weighted
-    return np.linalg.solve(gram, np.asarray(moment).T).T
+    return np.linalg.solve(gram, moment.T).T

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
@@ -15,12 +17,12 @@ def split(labels: NDArray, test_size: float, seed: int) -> tuple[NDArray[np.intp
     return np.sort(train), np.sort(test)
 
 
-def welch_order(values: NDArray | sparse.spmatrix, positive: NDArray[np.bool_]) -> NDArray[np.intp]:
+def welch_order(values: Any, positive: NDArray[np.bool_]) -> NDArray[np.intp]:
     r"""Features from the most to the least associated with a two-class label.
 
     .. math:: |t_j| = |\bar x_{j+} - \bar x_{j-}| / \sqrt{v_{j+} / n_+ + v_{j-} / n_-}
 
-    A constant feature has :math:`t = 0`. Ties keep the order of the features.
+    ``values`` is samples x features, dense or sparse. A constant feature has :math:`t = 0`. Ties keep the order of the features.
 
     Examples
     --------

@@ -41,6 +41,7 @@ def build(*, seed: int, n_genes: int) -> BenchmarkData:
         "rna": subset(published["rna"], rows["rna"], informative_and_not(genes, _N_INFORMATIVE_GENES, n_genes), names),
         "protein": subset(published["protein"], rows["protein"], proteins, names),
     }
+    views["protein"].var_names = [f"{name} protein" for name in views["protein"].var_names]  # CD14 is a gene too
     mdata = MuData(views)
     mdata.obs["type"] = labels
     mdata.obs["cell_type"] = fine

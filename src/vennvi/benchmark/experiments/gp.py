@@ -73,8 +73,8 @@ _LATENTS = (Latents(2, 2), Latents(5, 5), Latents(10, 10))
 _QUICK = Quick(("20/100", "100/100"), (Latents(2, 2),), (*OURS, "PCA+CCA"), n_seeds=1)
 _NOTES = (
     "1,000 samples, 80 % train. S←S, recovery, contamination and leak are kNN R² (k = 10, distance weights, 5-fold) over "
-    "all samples, as in the reference; the held-out versions are in the results. What no information reads is the row "
-    "`null` of the results."
+    "all samples, as in the reference; the held-out versions are in the results. The last row, *no information*, is what "
+    "the same reads with the rows of the factor permuted."
 )
 
 GP = Experiment(

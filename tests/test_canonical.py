@@ -1,0 +1,82 @@
+"""Canonical variates against scikit-learn's CCA, and what absence, sparsity and chance may do to them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.cross_decomposition import CCA
+
+from vennvi.canonical import canonical_projections
+
+
+def views(n_obs=300, n_views=2, n_private=6, seed=0):
+    rng = np.random.default_rng(seed)
+    shared = rng.normal(size=(n_obs, 2))
+    return shared, {
+        f"view{v}": np.hstack([shared @ rng.normal(size=(2, 5)), 3 * rng.normal(size=(n_obs, n_private))])
+        + 0.2 * rng.normal(size=(n_obs, 5 + n_private))
+        for v in range(n_views)
+    }
+
+
+def variates(x, projections):
+    return {m: np.asarray((x[m] @ p.weight) - p.mean @ p.weight) for m, p in projections.items()}
+
+
+def everyone(x):
+    return {m: np.arange(len(v) if isinstance(v, np.ndarray) else v.shape[0]) for m, v in x.items()}
+
+
+def test_two_views_are_cca():
+    _, x = views()
+    found = variates(x, canonical_projections(x, everyone(x), 300, n_canonical=4))
+    a, b = CCA(n_components=4, scale=False, max_iter=5000, tol=1e-10).fit_transform(*x.values())
+    for k in range(4):
+        ours = np.corrcoef(found["view0"][:, k], found["view1"][:, k])[0, 1]
+        assert ours == pytest.approx(np.corrcoef(a[:, k], b[:, k])[0, 1], abs=2e-3)
+        assert abs(np.corrcoef(found["view0"][:, k], a[:, k])[0, 1]) > 0.98
+    np.testing.assert_allclose(found["view0"].std(0), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(found["view0"].mean(0), 0.0, atol=1e-8)
+
+
+@pytest.mark.parametrize("n_views", [2, 3, 4])
+def test_private_variance_does_not_come_first(n_views):
+    shared, x = views(n_views=n_views)
+    found = variates(x, canonical_projections(x, everyone(x), 300, n_canonical=2))
+    for z in found.values():
+        fit, *_ = np.linalg.lstsq(np.c_[z, np.ones(300)], shared, rcond=None)
+        residual = shared - np.c_[z, np.ones(300)] @ fit
+        assert 1 - residual.var() / shared.var() > 0.9
+
+
+def test_sparse_is_dense():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(700, 2))
+    x = {
+        m: rng.poisson(np.exp(shared @ rng.normal(size=(2, d)) - 1)).astype(float) for m, d in (("a", 600), ("b", 550))
+    }
+    rows = everyone(x)
+    dense = canonical_projections(x, rows, 700, n_canonical=3, n_components=8)
+    thin = canonical_projections(
+        {m: sparse.csr_array(v) for m, v in x.items()}, rows, 700, n_canonical=3, n_components=8
+    )
+    for m in x:
+        np.testing.assert_allclose(np.abs(variates(x, dense)[m]), np.abs(variates(x, thin)[m]), atol=1e-4)
+
+
+def test_cells_may_be_absent():
+    shared, x = views(n_obs=400)
+    rows = {"view0": np.arange(0, 300), "view1": np.arange(100, 400)}
+    part = {m: x[m][r] for m, r in rows.items()}
+    found = variates(x, canonical_projections(part, rows, 400, n_canonical=2))
+    for k in range(2):
+        assert abs(np.corrcoef(found["view0"][:, k], found["view1"][:, k])[0, 1]) > 0.8
+    assert shared.shape == (400, 2)
+
+
+def test_more_variates_than_there_are_are_zeros():
+    _, x = views(n_private=1)
+    found = canonical_projections(x, everyone(x), 300, n_canonical=40)
+    assert all(p.weight.shape == (6, 40) and np.isfinite(p.weight).all() for p in found.values())
+    assert not found["view0"].weight[:, 20:].any()
