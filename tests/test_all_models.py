@@ -14,7 +14,7 @@ from toy import N_OBS, toy_mudata
 
 import vennvi
 
-MODELS = [vennvi.MVAE, vennvi.MoPoEVAE, vennvi.MMVAE, vennvi.MMVAEPlusPlus, vennvi.VennVI]
+MODELS = [vennvi.MVAE, vennvi.MoPoEVAE, vennvi.MMVAE, vennvi.MMVAEPlusPlus]
 LIKELIHOODS = {"rna": "nb", "atac": "bernoulli", "protein": "normal", "methylation": "normal"}
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from vennvi.benchmark._experiment import Experiment, Headline
 from vennvi.benchmark._summary import Series, label_of, of_headline, of_series, series_in
-from vennvi.benchmark._table import _ordered
+from vennvi.benchmark._table import _ordered, latent_sizes
 from vennvi.benchmark.adapters import MODELS
 
 _OTHER_COLOR = "#555555"
@@ -27,7 +27,7 @@ def draw(results: pd.DataFrame, experiment: Experiment) -> Figure:
     labelled at their end.
     """
     headlines = [h for h in experiment.headlines if h.in_figure and len(of_headline(results, h))]
-    latents = _ordered(results["latents"], [experiment.latents_label(own) for own in experiment.latents])
+    latents = latent_sizes(results)
     conditions = _ordered(results["condition"], [condition.name for condition in experiment.conditions])
     series = series_in(results[results["status"] == "ok"], experiment)
     n_rows, n_columns = max(1, len(headlines)), max(1, len(latents))

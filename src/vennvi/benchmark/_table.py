@@ -29,7 +29,7 @@ def markdown_report(results: pd.DataFrame, experiment: Experiment) -> str:
         "",
     ]
     conditions = _ordered(results["condition"], [condition.name for condition in experiment.conditions])
-    latents = _ordered(results["latents"], [experiment.latents_label(own) for own in experiment.latents])
+    latents = latent_sizes(results)
     for sizes in latents:
         own = results[results["latents"] == sizes]
         series = series_in(own, experiment)
@@ -114,3 +114,8 @@ def _ordered(present: pd.Series, known: Sequence[str]) -> list[str]:
     """Values that are present: the known ones in their order, then the others."""
     values = list(dict.fromkeys(present.astype(str)))
     return [name for name in known if name in values] + sorted(name for name in values if name not in known)
+
+
+def latent_sizes(results: pd.DataFrame) -> list[str]:
+    """Latent sizes that are present, such as ``2+2+2``, smallest first, whatever part of the sweep was run last."""
+    return sorted(results["latents"].astype(str).unique(), key=lambda sizes: [int(n) for n in sizes.split("+")])

@@ -6,7 +6,7 @@ import inspect
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from mudata import MuData
@@ -88,13 +88,6 @@ class SharedPrivateModel(TrainMixin, LatentsMixin, PredictMixin, LabelsMixin, Ba
     _module_cls = SharedPrivateVAE
     #: From modality names to the table of terms: what a subclass defines.
     _objective: ClassVar[Callable[[Sequence[str], CrossPrivate], Objective]]
-    #: What a model adds to its table unless the user says otherwise.
-    _additions: ClassVar[dict[str, float]] = {
-        "alignment_weight": 0.0,
-        "alignment_scale": 0.2,
-        "private_kl_weight": 1.0,
-        "n_canonical": 0,
-    }
 
     def __init_subclass__(cls, **kwargs) -> None:
         """Append the parameters, which are the same for all models, to what a model says of itself."""
@@ -118,19 +111,12 @@ class SharedPrivateModel(TrainMixin, LatentsMixin, PredictMixin, LabelsMixin, Ba
         encode_covariates: bool = False,
         classification_weight: float = 100.0,
         cross_private: CrossPrivate = "zeros",
-        alignment_weight: float | None = None,
-        alignment_scale: float | None = None,
-        private_kl_weight: float | None = None,
-        n_canonical: int | None = None,
+        alignment_weight: float = 0.0,
+        alignment_scale: float = 0.2,
+        private_kl_weight: float = 1.0,
+        n_canonical: int = 0,
     ):
         super().__init__(adata, registry)
-        additions: dict[str, Any] = {
-            "alignment_weight": alignment_weight,
-            "alignment_scale": alignment_scale,
-            "private_kl_weight": private_kl_weight,
-            "n_canonical": n_canonical,
-        }
-        additions = {k: self._additions[k] if value is None else value for k, value in additions.items()}
         for name, mapping in (
             ("n_private", n_private),
             ("likelihoods", likelihoods),
@@ -168,7 +154,10 @@ class SharedPrivateModel(TrainMixin, LatentsMixin, PredictMixin, LabelsMixin, Ba
             n_labels=len(self.label_categories),
             classification_weight=classification_weight,
             cross_private=cross_private,
-            **additions,
+            alignment_weight=alignment_weight,
+            alignment_scale=alignment_scale,
+            private_kl_weight=private_kl_weight,
+            n_canonical=n_canonical,
         )
         for m, summary in summaries.items():
             self._read_statistics(m, summary)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from vennvi.model._base import SharedPrivateModel
 from vennvi.objectives import mmvae, mmvae_plus_plus, mopoe, mvae
 
@@ -70,23 +68,3 @@ class MMVAEPlusPlus(SharedPrivateModel):
     """
 
     _objective = staticmethod(mmvae_plus_plus)
-
-
-class VennVI(SharedPrivateModel):
-    r"""MMVAE++ whose shared latents are canonical variates at the start and aligned across modalities throughout.
-
-    .. math:: \mathcal L = \mathcal L_{\text{MMVAE++}}
-              + \lambda \sum_{k < m} \text{InfoNCE}_\tau\big(s \sim q(s \mid x_k),\; s' \sim q(s \mid x_m)\big)
-
-    The shared posteriors are read off canonical variates of all modalities
-    (:func:`vennvi.canonical.canonical_projections`) by a small network, and :func:`vennvi.penalties.info_nce` asks that
-    each cell's draws from two modalities find each other among the minibatch.
-    """
-
-    _objective = staticmethod(mmvae_plus_plus)
-    _additions: ClassVar[dict[str, float]] = {
-        "alignment_weight": 500.0,
-        "alignment_scale": 0.2,
-        "private_kl_weight": 1.0,
-        "n_canonical": 20,
-    }
