@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import pytest
@@ -18,3 +19,4 @@ def seeded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("XLA_FLAGS", "")  # scvi-tools appends to it at every seeding
     scvi.settings.seed = 0
+    scvi.settings.verbosity = logging.WARNING  # what is logged is no output of an example

@@ -8,6 +8,10 @@ OBSM_SHARED = "X_shared"
 OBSM_PRIVATE = "X_private"
 
 
+#: Prefix of the number of cells that a curve of a minibatch is the mean of.
+CELLS_BEHIND = "cells_behind_"
+
+
 def data_key(modality: str) -> str:
     """Registry and minibatch key of a modality's matrix."""
     return f"X_{modality}"

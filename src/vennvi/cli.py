@@ -34,6 +34,7 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     for name in ("lightning.pytorch", "lightning.fabric", "scvi"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("scvi.vennvi").setLevel(logging.INFO)
 
 
 @app.command()

@@ -91,8 +91,16 @@ class Likelihood(nn.Module):
         """Size factor over the median one, shape ``(n, 1)``: the given one, or else the sum of the row."""
         if not self.use_size:
             return torch.ones((x.shape[0], 1), device=x.device)
-        size = row_sums(x) if size_factor is None else size_factor
+        size = self._depth(x) if size_factor is None else size_factor
         return (size / self.size_reference).clamp_min(_MIN_SIZE)
+
+    def _depth(self, x: Tensor) -> Tensor:
+        """Row sums; where entries are missing, over the fraction of the counts that the others are expected to hold."""
+        total = row_sums(x)
+        if is_sparse(x) or not (missing := x.isnan()).any():
+            return total
+        share = (~missing).to(self.mean) @ self.mean / self.mean.sum()
+        return total / share.unsqueeze(-1).clamp_min(1e-6)
 
     def encoder_input(self, x: Tensor, size: Tensor) -> Tensor:
         """What the encoder reads, dense or CSR as ``x`` is; missing entries are filled with the feature mean."""
@@ -219,7 +227,7 @@ class NegativeBinomialLikelihood(Likelihood):
     total: Tensor
 
     def __init__(self, n_features: int, use_size: bool = True):
-        super().__init__(n_features, use_size=True)
+        super().__init__(n_features, use_size=use_size)
         self.register_buffer("total", torch.ones(()))
         self.log_theta = nn.Parameter(torch.zeros(n_features))
 

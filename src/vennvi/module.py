@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn.functional import cross_entropy, one_hot
 
-from vennvi._keys import data_key, expert_name, mask_key, reconstruction_name, size_factor_key
+from vennvi._keys import CELLS_BEHIND, data_key, expert_name, mask_key, reconstruction_name, size_factor_key
 from vennvi.fusion import kl_to_standard_normal, product_of_experts
 from vennvi.likelihoods import LIKELIHOODS, Likelihood, Target
 from vennvi.nn import Decoder, Encoder
@@ -161,9 +161,15 @@ class SharedPrivateVAE(BaseModuleClass):
         return {
             "x": {m: tensors[data_key(m)] for m in self.modalities},
             "mask": {m: tensors[mask_key(m)] for m in self.modalities},
-            "size_factor": {m: tensors.get(size_factor_key(m)) for m in self.modalities},
+            "size_factor": {m: self._size_factor(m, tensors) for m in self.modalities},
             "covariates": self.covariates(tensors),
         }
+
+    @staticmethod
+    def _size_factor(modality: str, tensors: Mapping[str, Tensor]) -> Tensor | None:
+        """Given size factors, 1 where the cell lacks the modality (whatever is stored there)."""
+        given = tensors.get(size_factor_key(modality))
+        return None if given is None else torch.where(tensors[mask_key(modality)] > 0, given, 1.0)
 
     @auto_move_data
     def inference(
@@ -291,10 +297,12 @@ class SharedPrivateVAE(BaseModuleClass):
             for term, row in zip(self.objective.terms_for(m), log_prob.unbind(0), strict=True):
                 counted = has[term.expert] * mask[m]
                 name = reconstruction_name(term.expert.modalities, m)
-                reconstruction[name] = -self.modality_weights[m] * counted * row
+                reconstruction[name] = torch.where(counted > 0, -self.modality_weights[m] * row, 0.0)
                 summed = reconstruction[name].sum()
                 total = total + summed / n_has[term.expert]
-                curves[name] = summed.detach() / counted.sum().clamp_min(1)
+                n_counted = counted.sum()
+                curves[name] = summed.detach() / n_counted.clamp_min(1)
+                curves[CELLS_BEHIND + name] = n_counted
 
         kl: dict[str, Tensor] = {}
         kl_total = torch.zeros_like(total)
@@ -304,18 +312,21 @@ class SharedPrivateVAE(BaseModuleClass):
             kl[name] = kl_to_standard_normal(q) * has[expert]
             kl_total = kl_total + kl[name].sum() / n_has[expert]
             curves[name] = kl[name].detach().sum() / n_has[expert]
+            curves[CELLS_BEHIND + name] = has[expert].sum()
             for m in expert.modalities:
                 part = self.private_kl_weight * kl_private[m] * has[expert]
                 kl_total = kl_total + part.sum() / n_has[expert]
                 kl[f"kl_private_{m}"] = kl.get(f"kl_private_{m}", 0.0) + part
         for m, value in kl_private.items():
             curves[f"kl_private_{m}"] = value.detach().sum() / n_with[m]
+            curves[f"{CELLS_BEHIND}kl_private_{m}"] = mask[m].sum()
 
         loss = total + kl_weight * kl_total
         if self.classifier is not None:
-            classification, curves["classification"], curves["accuracy"] = self._classification(
+            classification, curves["classification"], curves["accuracy"], seen = self._classification(
                 tensors, inference_outputs["z_shared"], has, n_has
             )
+            curves |= {f"{CELLS_BEHIND}classification": seen, f"{CELLS_BEHIND}accuracy": seen}
             loss = loss + self.classification_weight * classification
         if self.alignment_weight:
             alignment = self._alignment(inference_outputs["z_shared"], mask)
@@ -334,8 +345,8 @@ class SharedPrivateVAE(BaseModuleClass):
         terms = [info_nce(alone[a], alone[b], mask[a] * mask[b], self.alignment_scale) for a, b in pairs]
         return torch.stack(terms).sum() if terms else torch.zeros((), device=next(iter(mask.values())).device)
 
-    def _classification(self, tensors, z_shared, has, n_has) -> tuple[Tensor, Tensor, Tensor]:
-        """Cross-entropy summed over experts (as in the loss), its mean a labelled cell, and the accuracy."""
+    def _classification(self, tensors, z_shared, has, n_has) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Cross-entropy summed over experts (as in the loss); its mean, the accuracy, and the labelled cells seen."""
         y = tensors[REGISTRY_KEYS.LABELS_KEY].squeeze(-1).long()
         labelled = (y < self.n_labels).float()
         known = y.clamp_max(self.n_labels - 1)
@@ -348,4 +359,4 @@ class SharedPrivateVAE(BaseModuleClass):
             entropies = entropies + entropy.detach()
             right = right + ((logits.argmax(-1) == known) * counted).sum()
             seen = seen + counted.sum()
-        return total, entropies / seen.clamp_min(1), right / seen.clamp_min(1)
+        return total, entropies / seen.clamp_min(1), right / seen.clamp_min(1), seen

@@ -80,7 +80,8 @@ def mvae(modalities: Sequence[str], cross_private: CrossPrivate = "zeros") -> Ob
     """Table of the MVAE: the joint expert explains every modality, each modality alone explains itself."""
     joint = Expert(tuple(modalities), partial=True)
     terms = [Term(joint, m, cross_private=cross_private) for m in modalities]
-    terms += [Term(Expert((m,)), m, cross_private=cross_private) for m in modalities]
+    if len(modalities) > 1:  # with one modality, that is the joint expert
+        terms += [Term(Expert((m,)), m, cross_private=cross_private) for m in modalities]
     return Objective(tuple(terms), "product")
 
 

@@ -9,11 +9,13 @@ from scvi.module.base import LossOutput
 from scvi.train import TrainingPlan
 from torch import Tensor
 
+from vennvi._keys import CELLS_BEHIND
+
 
 class SharedPrivateTrainingPlan(TrainingPlan):
     """scvi-tools' plan with the paper's optimiser (Adam, ``eps=1e-8``, no weight decay), fused where the device can.
 
-    Each minibatch adds its curves, weighted by its cells, to one tensor on the device; they are logged once an epoch.
+    Each minibatch adds its curves, weighted by the cells behind them, to one tensor on the device; they are logged once an epoch.
     A loss that is not finite ends the training with an error that names the terms.
     """
 
@@ -49,7 +51,7 @@ class SharedPrivateTrainingPlan(TrainingPlan):
         if torch.isfinite(output.loss):
             return
         terms: Mapping[str, Tensor] = {**output.extra_metrics, **output.reconstruction_loss, **output.kl_local}
-        bad = sorted(name for name, value in terms.items() if not torch.isfinite(value).all())
+        bad = sorted({name for name, value in terms.items() if not torch.isfinite(value).all()})
         raise FloatingPointError(
             f"The loss is not finite in epoch {self.current_epoch} (step {self.global_step}); terms that are not: "
             f"{', '.join(bad) or 'none: the weighted sum overflows'}. Lower the learning rate (plan_kwargs={{'lr': ...}}), "
@@ -61,9 +63,13 @@ class SharedPrivateTrainingPlan(TrainingPlan):
         n = output.n_obs_minibatch
         reconstruction, kl = output.reconstruction_loss_sum, output.kl_local_sum
         curves = output.extra_metrics
-        self._names[mode] = ("loss", "reconstruction_loss", "kl_local", *curves)
-        weighted = torch.stack([output.loss, *curves.values()]) * n
-        row = torch.stack([weighted[0], reconstruction, kl, *weighted[1:], weighted.new_tensor(n)])
+        names = [name for name in curves if not name.startswith(CELLS_BEHIND)]
+        self._names[mode] = ("loss", "reconstruction_loss", "kl_local", *names)
+        all_cells = output.loss.new_tensor(float(n))
+        cells = torch.stack([all_cells] * 3 + [curves.get(CELLS_BEHIND + name, all_cells) for name in names])
+        values = torch.stack([output.loss * n, reconstruction, kl, *(curves[name] for name in names)])
+        values[3:] *= cells[3:]
+        row = torch.stack([values, cells])
         before = self._sums[mode]
         self._sums[mode] = row if before is None else before + row
 
@@ -82,7 +88,7 @@ class SharedPrivateTrainingPlan(TrainingPlan):
             return
         if self.use_sync_dist:
             sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
-        means = dict(zip(self._names[mode], (sums[:-1] / sums[-1]).float(), strict=True))
+        means = dict(zip(self._names[mode], (sums[0] / sums[1].clamp_min(1)).float(), strict=True))
         self.log(
             "train_loss" if mode == "train" else "validation_loss",
             means.pop("loss"),

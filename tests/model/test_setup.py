@@ -15,6 +15,15 @@ import vennvi
 MODEL = vennvi.MMVAEPlusPlus
 
 
+@pytest.fixture(autouse=True)
+def caught(caplog):
+    """scvi-tools' logger does not propagate to the root, where pytest listens."""
+    logger = logging.getLogger("scvi.vennvi")
+    logger.addHandler(caplog.handler)
+    yield
+    logger.removeHandler(caplog.handler)
+
+
 def with_nan(column):
     mdata = toy_mudata(2)
     mdata.obs[column] = mdata.obs[column].astype("object" if column != "age" else float)
@@ -53,6 +62,20 @@ def no_x():
             ValueError,
             "'a.b'.*rename",
             id="dot",
+        ),
+        pytest.param(
+            lambda: MuData({"type": toy_mudata(1)["rna"], "c": toy_mudata(2)["atac"]}),
+            {},
+            ValueError,
+            "'type' is taken",
+            id="torch name",
+        ),
+        pytest.param(
+            lambda: toy_mudata(2),
+            {"categorical_covariate_keys": "sex"},
+            TypeError,
+            "is the string 'sex'",
+            id="not a list",
         ),
         pytest.param(stale, {}, ValueError, r"'rna', which changed.*mdata\.update\(\)", id="stale"),
         pytest.param(
@@ -155,9 +178,10 @@ def test_init_refuses(arguments, message):
 def test_likelihoods_are_read_off_the_data_and_logged(caplog):
     mdata = toy_mudata(3)
     MODEL.setup_mudata(mdata)
-    with caplog.at_level(logging.INFO, logger="vennvi"):
+    with caplog.at_level(logging.INFO, logger="scvi.vennvi"):
         model = MODEL(mdata, n_shared=2, n_private=2, likelihoods={"rna": "poisson"})
-    lines = [record.getMessage() for record in caplog.records if record.name == "vennvi"]
+    messages = (record.getMessage() for record in caplog.records if record.name == "scvi.vennvi")
+    lines = list(dict.fromkeys(messages))  # scvi-tools' logger may reach the root as well
     assert len(lines) == 3
     assert "rna: counts" in lines[0]
     assert lines[0].endswith("likelihood poisson")
@@ -178,7 +202,7 @@ def test_dense_binary_data_have_no_depth():
 
 def test_cells_without_any_modality_in_use(caplog):
     mdata = toy_mudata(3, absent=True)
-    with caplog.at_level(logging.WARNING, logger="vennvi"):
+    with caplog.at_level(logging.WARNING, logger="scvi.vennvi"):
         MODEL.setup_mudata(mdata, layers={"rna": None})
     assert "12 of 60 cells have none of the modalities rna" in caplog.text
     model = MODEL(mdata, n_shared=2, n_private=2)

@@ -14,7 +14,7 @@ from scipy import sparse
 from scvi.data import AnnDataManager, AnnTorchDataset
 from torch import Tensor
 
-from vennvi._keys import mask_key
+from vennvi._keys import data_key, mask_key
 
 
 def obs_rows(mdata, modality: str) -> NDArray[np.int64]:
@@ -25,10 +25,30 @@ def obs_rows(mdata, modality: str) -> NDArray[np.int64]:
     return np.asarray(mdata.obsmap[modality]).ravel().astype(np.int64) - 1
 
 
+def cell_positions(n_obs: int, indices: Sequence[int] | NDArray | None) -> NDArray[np.int64]:
+    """Positions of chosen cells: all of them, or by positions (negative ones from the end) or a boolean mask.
+
+    Raises
+    ------
+    IndexError
+        If a position is out of range, or a mask has not one entry a cell.
+
+    Examples
+    --------
+    >>> cell_positions(4, [-1, 0]), cell_positions(4, [])
+    (array([3, 0]), array([], dtype=int64))
+    """
+    everyone = np.arange(n_obs)
+    if indices is None:
+        return everyone
+    chosen = np.asarray(indices)
+    return everyone[chosen if chosen.size else chosen.astype(np.int64)]
+
+
 class MuDataset(AnnTorchDataset):
     """Minibatches by *cell*: row ``i`` of every tensor is the same cell, whatever the row order of its modality.
 
-    A cell absent from a modality is a row of zeros there, with ``mask_<modality>`` 0. A sparse modality stays
+    A cell absent from a modality (or with NaN in all of it) is a row of zeros there, with ``mask_<modality>`` 0. A sparse modality stays
     sparse (a CSR tensor), a dense one keeps its NaN entries.
 
     Parameters
@@ -49,7 +69,7 @@ class MuDataset(AnnTorchDataset):
     ):
         super().__init__(manager, getitem_tensors=getitem_tensors)
         mdata = manager.adata
-        self._cells = np.arange(mdata.n_obs) if indices is None else _as_positions(indices)
+        self._cells = cell_positions(mdata.n_obs, indices)
         self._modality = {key: getattr(manager.data_registry[key], "mod_key", None) for key in self.keys_and_dtypes}
         modalities = manager.registry["setup_args"]["layers"]
         self._row = {m: obs_rows(mdata, m) for m in modalities}
@@ -68,16 +88,23 @@ class MuDataset(AnnTorchDataset):
             rows = cells if modality is None else self._row[modality][cells]
             batch[key] = _take(self._store[key], rows, dtype)
         for modality in self._mask_of:
-            batch[mask_key(modality)] = (self._row[modality][cells] >= 0).astype(np.float32)[:, None]
+            present = self._row[modality][cells] >= 0
+            x = batch.get(data_key(modality))
+            if isinstance(x, np.ndarray) and (empty := _all_missing(x)).any():
+                x[empty], present = 0.0, present & ~empty
+            batch[mask_key(modality)] = present.astype(np.float32)[:, None]
         return batch
 
     def __getitems__(self, indexes: Sequence[int]) -> dict[str, NDArray | Tensor]:
         return self[indexes]
 
 
-def _as_positions(indices: Sequence[int] | NDArray) -> NDArray[np.int64]:
-    array = np.asarray(indices)
-    return np.flatnonzero(array) if array.dtype == bool else array.astype(np.int64)
+def _all_missing(x: NDArray) -> NDArray[np.bool_]:
+    """Rows without any measured entry: such a cell lacks the modality, although it has a row there."""
+    suspects = np.flatnonzero(np.isnan(x[:, 0]))
+    missing = np.zeros(len(x), dtype=bool)
+    missing[suspects] = np.isnan(x[suspects]).all(axis=1)
+    return missing
 
 
 def _as_store(data, dtype: type):

@@ -101,6 +101,8 @@ def summarise(matrix, modality: str) -> FeatureSummary:
             n_seen += observed.sum(axis=0)
     n_seen = n_seen.clip(1)
     mean = total / n_seen
+    if n_missing:
+        totals = [_expected_totals(chunk, mean if shift is None else mean + shift) for chunk in _chunks(matrix)]
     variance = np.maximum(squares / n_seen - mean**2, 0.0)
     scale = np.maximum(np.abs(mean if shift is None else shift), 1.0)
     sd = np.where(variance > (1e-7 * scale) ** 2, np.sqrt(variance), 0.0)  # rounding noise is not variance
@@ -114,6 +116,12 @@ def summarise(matrix, modality: str) -> FeatureSummary:
         is_sparse=is_sparse,
         median_total=float(np.median(np.concatenate(totals))) if totals else 0.0,
     )
+
+
+def _expected_totals(chunk: NDArray, mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Row sums over the share of the mean row that was observed: what they would be, were nothing missing."""
+    share = (~np.isnan(chunk)).astype(np.float64) @ mean / (mean.sum() or 1.0)
+    return np.divide(np.nansum(chunk, axis=1), share, out=np.zeros(len(chunk)), where=share > 0)
 
 
 def _chunks(matrix) -> Iterator:

@@ -18,22 +18,24 @@ from scvi.utils import setup_anndata_dsp
 
 from vennvi._keys import data_key, size_factor_key
 from vennvi.data._dataset import obs_rows
+from vennvi.data._labels_field import MuDataLabelsField, MuDataPartialLabelsField
 from vennvi.data._manager import MuDataManager
 from vennvi.data._summary import FeatureSummary, summarise
 from vennvi.likelihoods import resolve_likelihood
 from vennvi.model._labels import LabelsMixin
 from vennvi.model._latents import LatentsMixin
 from vennvi.model._predict import PredictMixin
+from vennvi.model._query import QueryMixin
 from vennvi.model._train import TrainMixin
 from vennvi.model._validate import check_modalities, check_mudata, check_obs_keys, check_size_factors
 from vennvi.module import SharedPrivateVAE
 from vennvi.nn import Decoder
 from vennvi.objectives import CrossPrivate, Objective
 
-logger = logging.getLogger("vennvi")
+logger = logging.getLogger("scvi.vennvi")  # scvi-tools' handler and level
 
 
-class SharedPrivateModel(TrainMixin, LatentsMixin, PredictMixin, LabelsMixin, BaseModelClass):
+class SharedPrivateModel(QueryMixin, TrainMixin, LatentsMixin, PredictMixin, LabelsMixin, BaseModelClass):
     """Base of all models: one shared latent space and one private latent space a modality, learned from a MuData.
 
     A subclass is its table of terms.
@@ -253,7 +255,7 @@ class SharedPrivateModel(TrainMixin, LatentsMixin, PredictMixin, LabelsMixin, Ba
     def setup_mudata(
         cls,
         mdata: MuData,
-        layers: Mapping[str, str | None] | None = None,
+        layers: Mapping[str, str | None] | Sequence[str] | None = None,
         batch_key: str | None = None,
         labels_key: str | None = None,
         unlabeled_category: str | None = None,
@@ -273,7 +275,8 @@ class SharedPrivateModel(TrainMixin, LatentsMixin, PredictMixin, LabelsMixin, Ba
         ----------
         %(param_mdata)s
         layers
-            The modalities to use and the layer to read in each, ``None`` for ``.X``; by default ``.X`` of every modality.
+            The modalities to use and the layer to read in each, ``None`` for ``.X``; a list of modalities reads ``.X``
+            of each. By default ``.X`` of every modality.
         %(param_batch_key)s
         labels_key
             Column of labels that the shared latents must predict: makes the model supervised.
@@ -298,7 +301,9 @@ class SharedPrivateModel(TrainMixin, LatentsMixin, PredictMixin, LabelsMixin, Ba
             If the MuData is a view or out of date, or a column has missing values.
         """
         check_mudata(mdata)
-        layers = dict(layers) if layers is not None else dict.fromkeys(mdata.mod)
+        if layers is None or not isinstance(layers, Mapping):  # a list of modalities
+            layers = dict.fromkeys(mdata.mod if layers is None else layers)
+        layers = dict(layers)
         modalities = dict(modalities or {})
         check_modalities(mdata, layers)
         for argument, keys in (
@@ -307,7 +312,8 @@ class SharedPrivateModel(TrainMixin, LatentsMixin, PredictMixin, LabelsMixin, Ba
             ("categorical_covariate_keys", categorical_covariate_keys),
             ("continuous_covariate_keys", continuous_covariate_keys),
         ):
-            check_obs_keys(mdata, argument, keys, modalities.get(argument))
+            if argument != "labels_key" or "source_registry" not in kwargs:  # a trained model needs no labels
+                check_obs_keys(mdata, argument, keys, modalities.get(argument))
         if unlabeled_category is not None and labels_key is None:
             raise ValueError("`unlabeled_category` needs `labels_key`.")
         size_factors = _size_factor_columns(mdata, layers, size_factor_key)
@@ -342,9 +348,9 @@ class SharedPrivateModel(TrainMixin, LatentsMixin, PredictMixin, LabelsMixin, Ba
         ]
         if labels_key is not None:
             label_field = (
-                fields.MuDataCategoricalObsField(REGISTRY_KEYS.LABELS_KEY, labels_key, mod_key=where.labels_key)
+                MuDataLabelsField(REGISTRY_KEYS.LABELS_KEY, labels_key, mod_key=where.labels_key)
                 if unlabeled_category is None
-                else fields.MuDataLabelsWithUnlabeledObsField(
+                else MuDataPartialLabelsField(
                     REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category, mod_key=where.labels_key
                 )
             )
@@ -377,5 +383,6 @@ def _check_sizes(n_shared: int, n_private: Mapping[str, int], modalities: Sequen
     if missing := [m for m in modalities if m not in n_private]:
         raise ValueError(f"`n_private` names no size for {', '.join(map(repr, missing))}.")
     for name, value in {"n_shared": n_shared, **{f"n_private[{m!r}]": v for m, v in n_private.items()}}.items():
-        if not isinstance(value, int | np.integer) or value < (1 if name == "n_shared" else 0):
-            raise ValueError(f"`{name}` is {value!r}: it must be a positive whole number.")
+        smallest = 1 if name == "n_shared" else 0
+        if not isinstance(value, int | np.integer) or value < smallest:
+            raise ValueError(f"`{name}` is {value!r}: it must be a whole number, at least {smallest}.")

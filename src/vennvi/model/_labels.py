@@ -12,6 +12,8 @@ from mudata import MuData
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 
+from vennvi.data._dataset import cell_positions
+
 if TYPE_CHECKING:
     from vennvi.module import SharedPrivateVAE
 
@@ -64,7 +66,7 @@ class LabelsMixin:
         logits = self.module.classifier(torch.as_tensor(latents, device=self.device))  # type: ignore[attr-defined]
         probabilities = logits.softmax(-1).cpu().numpy()
         adata = self._validate_anndata(mdata)  # type: ignore[attr-defined]
-        obs_names = adata.obs_names if indices is None else adata.obs_names[np.asarray(indices)]
+        obs_names = adata.obs_names[cell_positions(adata.n_obs, indices)]
         categories = list(self.label_categories)
         known = ~np.isnan(probabilities).any(axis=1)
         codes = np.where(known, np.nan_to_num(probabilities).argmax(axis=1), -1)

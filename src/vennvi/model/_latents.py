@@ -93,6 +93,9 @@ class LatentsMixin:
                 for _ in range(1 if give_mean else n_samples)
             ]
             chunks.append(torch.stack(draws).cpu())
+        if not chunks:
+            n_latent = self.module.n_shared if space == "shared" else self.module.n_private[modality]  # type: ignore[index]
+            chunks = [torch.empty(1 if give_mean else n_samples, 0, n_latent)]
         latents = torch.cat(chunks, dim=1).numpy()
         return latents[0] if give_mean or n_samples == 1 else latents
 
@@ -155,6 +158,8 @@ class LatentsMixin:
         """
         self._check_if_trained(warn=False)  # type: ignore[attr-defined]
         mdata = self.adata if mdata is None else mdata  # type: ignore[attr-defined]
+        if mdata is None:
+            raise ValueError("This model was loaded without data: pass the MuData to write the latents into.")
         if mdata.is_view:
             raise ValueError("This MuData is a view: call `.copy()` on it first, what is written into a view is lost.")
         spaces: Mapping[str, list[Tensor]] = {"joint": []} | {
@@ -164,11 +169,13 @@ class LatentsMixin:
             for q_unimodal, q_private, mask, _ in self._posteriors(mdata, None, batch_size):
                 spaces["joint"].append(self._joint(q_unimodal, mask, True).cpu())
                 for m in self.modalities:
-                    spaces[f"shared {m}"].append(self.module.fuse(q_unimodal, mask, [m]).loc.cpu())
-                    spaces[f"private {m}"].append(q_private[m].loc.cpu())
+                    absent = mask[m] == 0
+                    shared = self.module.fuse(q_unimodal, mask, [m]).loc
+                    spaces[f"shared {m}"].append(shared.masked_fill(absent, torch.nan).cpu())
+                    spaces[f"private {m}"].append(q_private[m].loc.masked_fill(absent, torch.nan).cpu())
         arrays = {name: torch.cat(chunks).numpy() for name, chunks in spaces.items()}
         mdata.obsm[OBSM_SHARED + key_suffix] = arrays["joint"]
-        for m in self.modalities:
+        for m in (m for m in self.modalities if m in mdata.mod):
             rows = obs_rows(mdata, m)
             cells = np.flatnonzero(rows >= 0)
             for kind, key in (("shared", OBSM_SHARED), ("private", OBSM_PRIVATE)):

@@ -11,6 +11,8 @@ import torch
 from mudata import MuData
 from numpy.typing import NDArray
 
+from vennvi.data._dataset import cell_positions
+
 if TYPE_CHECKING:
     from vennvi.module import SharedPrivateVAE
 
@@ -51,9 +53,10 @@ class PredictMixin:
         mdata, indices
             Cells to predict; by default all those that the model was set up with.
         give_mean
-            Whether to decode the posterior means; otherwise the predictions of ``n_samples`` draws are averaged.
+            Whether to decode the posterior means (and the mean of the prior); otherwise the predictions of
+            ``n_samples`` draws are averaged.
         n_samples
-            Number of draws if ``give_mean=False``.
+            Number of draws; more than one means ``give_mean=False``.
         var_names
             Features to return; all by default.
         library_size
@@ -80,6 +83,7 @@ class PredictMixin:
         if n_samples < 1:
             raise ValueError(f"`n_samples` is {n_samples}: it must be at least 1.")
         names = self._var_names(target)  # type: ignore[attr-defined]
+        give_mean = give_mean and n_samples == 1
         columns = _columns(names, var_names, target)
         likelihood = self.module.likelihood(target)
         chunks = []
@@ -91,18 +95,18 @@ class PredictMixin:
             repeats = 1 if give_mean else n_samples
             for _ in range(repeats):
                 s = self._joint(q_unimodal, mask, give_mean, modalities=sources)  # type: ignore[attr-defined]
-                p = self.module.absent_private(target, s, self.module.cross_private)
+                p = self.module.absent_private(target, s, "zeros" if give_mean else self.module.cross_private)
                 if target in sources:
                     own = q_private[target].loc if give_mean else q_private[target].sample()
                     p = torch.where(mask[target] > 0, own, p)
                 outputs = self.module.decode(target, torch.cat([s, p], dim=-1), given["covariates"])
                 total = total + likelihood.expected(outputs, size)[:, columns]
             chunks.append((total / repeats).cpu())  # type: ignore[union-attr]
-        values = torch.cat(chunks).numpy()
+        values = torch.cat(chunks).numpy() if chunks else np.empty((0, len(names[columns])), dtype=np.float32)
         if return_numpy:
             return values
         adata = self._validate_anndata(mdata)  # type: ignore[attr-defined]
-        obs_names = adata.obs_names if indices is None else adata.obs_names[np.asarray(indices)]
+        obs_names = adata.obs_names[cell_positions(adata.n_obs, indices)]
         return pd.DataFrame(values, index=obs_names, columns=names[columns])
 
     def _sources(self, source: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -118,11 +118,12 @@ class TrainMixin(UnsupervisedTrainingMixin):
         rows: dict[str, list] = {m: [] for m in self.modalities}
         seen = 0
         for tensors in self._make_data_loader(adata=self.adata, indices=cells, batch_size=1024):
+            tensors = {key: value.to(self.device) for key, value in tensors.items()}
             inputs = self.module._get_inference_input(tensors)
             for m, x in inputs["x"].items():
                 likelihood = self.module.likelihood(m)
-                encoded = likelihood.encoder_input(x, likelihood.size(x, inputs["size_factor"][m]))
-                present = torch.nonzero(inputs["mask"][m].squeeze(-1) > 0).squeeze(-1).numpy()
+                encoded = likelihood.encoder_input(x, likelihood.size(x, inputs["size_factor"][m])).cpu()
+                present = torch.nonzero(inputs["mask"][m].squeeze(-1) > 0).squeeze(-1).cpu().numpy()
                 parts[m].append(_as_scipy(encoded)[present])
                 rows[m].append(seen + present)
             seen += len(inputs["mask"][self.modalities[0]])

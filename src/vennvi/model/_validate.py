@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from mudata import MuData
+from torch.nn import ModuleDict
 
 from vennvi.data._dataset import obs_rows
 
@@ -47,6 +48,8 @@ def check_modalities(mdata: MuData, layers: Mapping[str, str | None]) -> None:
             raise KeyError(f"`layers` names modality {m!r}, which is not in the MuData: it has {', '.join(mdata.mod)}.")
         if "." in m or "+" in m or not m:
             raise ValueError(f"Modality name {m!r} must not hold '.' or '+': rename it before building the MuData.")
+        if hasattr(ModuleDict(), m):
+            raise ValueError(f"Modality name {m!r} is taken in torch: rename it before building the MuData.")
         adata = mdata[m]
         if layer is not None and layer not in adata.layers:
             known = ", ".join(repr(key) for key in adata.layers if key is not None) or "none"
@@ -55,10 +58,21 @@ def check_modalities(mdata: MuData, layers: Mapping[str, str | None]) -> None:
             raise ValueError(f"Modality {m!r} has no `.X`: name one of its layers in `layers`.")
         if 0 in adata.shape:
             raise ValueError(f"Modality {m!r} is empty, shape {adata.shape}: remove it or leave it out of `layers`.")
-        _check_index(mdata, m)
+        check_index(mdata, m)
 
 
-def _check_index(mdata: MuData, modality: str) -> None:
+def check_index(mdata: MuData, modality: str) -> None:
+    """Refuse a MuData whose rows cannot be told apart by name, or no longer point to the cells of a modality.
+
+    Raises
+    ------
+    ValueError
+        For duplicated cell names, and where a modality was changed after the MuData was built.
+    """
+    if not mdata[modality].obs_names.is_unique:
+        raise ValueError(
+            f"Modality {modality!r} has duplicated cell names: call `.obs_names_make_unique()` on it first."
+        )
     rows = obs_rows(mdata, modality)
     present = rows >= 0
     names = mdata[modality].obs_names
@@ -85,6 +99,8 @@ def check_obs_keys(
     """
     if keys is None:
         return
+    if argument.endswith("_keys") and isinstance(keys, str):
+        raise TypeError(f"`{argument}` is the string {keys!r}: give a list of column names.")
     if modality is not None and modality not in mdata.mod:
         raise KeyError(f"`modalities` puts {argument!r} in modality {modality!r}, which is not in the MuData.")
     obs = mdata.obs if modality is None else mdata[modality].obs
