@@ -30,8 +30,8 @@ class PredictMixin:
         source: str | Sequence[str] | None = None,
         mdata: MuData | None = None,
         indices: Sequence[int] | NDArray | None = None,
-        give_mean: bool = True,
         n_samples: int = 1,
+        give_mean: bool = True,
         var_names: Sequence[str] | None = None,
         library_size: float | None = None,
         batch_size: int | None = None,
@@ -52,11 +52,11 @@ class PredictMixin:
             Modality or modalities to predict it from; all by default. Cross-modal if the target is not among them.
         mdata, indices
             Cells to predict; by default all those that the model was set up with.
+        n_samples
+            Number of draws; more than one means ``give_mean=False``.
         give_mean
             Whether to decode the posterior means (and the mean of the prior); otherwise the predictions of
             ``n_samples`` draws are averaged.
-        n_samples
-            Number of draws; more than one means ``give_mean=False``.
         var_names
             Features to return; all by default.
         library_size
