@@ -19,6 +19,7 @@ For dense ``bernoulli`` data without size factors (mutations, say) there is no d
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -50,7 +51,7 @@ class Target:
     """Size factor over the median one, shape ``(n, 1)``."""
 
 
-class Likelihood(nn.Module):
+class Likelihood(nn.Module, ABC):
     """Observation model of one modality: decoder outputs of shape ``(..., n, n_outputs * n_features)`` in, numbers out.
 
     Statistics of the training data are buffers, so that they are saved with the model.
@@ -67,8 +68,9 @@ class Likelihood(nn.Module):
     n_outputs = 1
     #: Kinds of data (see :class:`~vennvi.data._summary.FeatureSummary`) that fit.
     fits: tuple[str, ...] = ()
-    #: Whether the mean may be any real number.
+    #: Mean of each feature over the training cells, shape ``(n_features,)``.
     mean: Tensor
+    #: Median size factor of the training cells.
     size_reference: Tensor
 
     def __init__(self, n_features: int, use_size: bool = True):
@@ -83,9 +85,9 @@ class Likelihood(nn.Module):
         self.mean.copy_(torch.as_tensor(summary.mean))
         self.size_reference.fill_(max(size_reference, 1e-12))
 
+    @abstractmethod
     def initial_bias(self) -> Tensor:
         """Decoder bias under which the untrained model predicts each feature's mean, ``(n_outputs * n_features,)``."""
-        raise NotImplementedError
 
     def size(self, x: Tensor, size_factor: Tensor | None) -> Tensor:
         """Size factor over the median one, shape ``(n, 1)``: the given one, or else the sum of the row."""
@@ -118,9 +120,9 @@ class Likelihood(nn.Module):
             return Target(x.masked_fill(missing, 0.0), (~missing).to(x), size)
         return Target(x, None, size)
 
+    @abstractmethod
     def distribution(self, outputs: Tensor, size: Tensor) -> Distribution:
         """Distribution of the data given decoder outputs, event by event; for ``normal`` in standardised units."""
-        raise NotImplementedError
 
     def log_prob(self, outputs: Tensor, target: Target) -> Tensor:
         """Log-probability of each row, summed over its observed features; shape ``outputs.shape[:-1]``."""
