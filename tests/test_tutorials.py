@@ -19,3 +19,15 @@ def test_simulated_multiome():
     assert matrix["private atac", "atac programme", "r2_knn"] > matrix["shared", "atac programme", "r2_knn"] + 0.3
     explained, shared = found["explained"].per_feature, found["shared_peaks"]
     assert np.nanmean(explained[shared]) > np.nanmean(explained[~shared])
+
+
+@pytest.mark.slow
+def test_cll(real_data, monkeypatch):
+    monkeypatch.setenv("VENNVI_DATA", str(real_data("cll").parent))
+    found = runpy.run_path(str(TUTORIALS / "cll.py"))
+    auc, best = found["found"], found["best"]
+    assert best["IGHV"] != best["trisomy12"]
+    assert auc.loc["shared", "IGHV"].max() > 0.9
+    assert auc.loc["shared", "trisomy12"].max() > 0.9
+    mutations = found["shared"]["mutations"]
+    assert (mutations.loc[["IGHV", "trisomy12"], "q_value"] <= 0.05).all()

@@ -6,6 +6,8 @@ from __future__ import annotations
 OBSM_SHARED = "X_shared"
 #: Prefix of the private latents in ``mdata[modality].obsm``.
 OBSM_PRIVATE = "X_private"
+#: Prefix of the explained fractions of features in ``mdata[modality].var``.
+EXPLAINED = "r2"
 
 
 #: Prefix of the number of cells that a curve of a minibatch is the mean of.

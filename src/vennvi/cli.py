@@ -1,4 +1,4 @@
-"""The command line: ``vennvi demo``, ``vennvi fit`` and ``vennvi benchmark``."""
+"""The command line: ``vennvi demo``, ``vennvi fit``, ``vennvi report`` and ``vennvi benchmark``."""
 
 from __future__ import annotations
 
@@ -124,6 +124,41 @@ def fit(
     console.print(
         f"Wrote {target}: X_shared{key_suffix}, and X_shared{key_suffix} and X_private{key_suffix} of each modality."
     )
+
+
+@app.command()
+def report(
+    model: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of a saved model.")],
+    source: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Its MuData (.h5mu).")],
+    target: Annotated[Path, typer.Argument(help="Where to write the report (.html).")] = Path("report.html"),
+    label: Annotated[list[str] | None, typer.Option(help="Column of .obs to look for in the latent spaces.")] = None,
+    new_data: Annotated[bool, typer.Option("--new-data", help="The model was not trained on these cells.")] = False,
+    umap: Annotated[bool, typer.Option(help="Draw UMAPs of the latent spaces.")] = True,
+    max_cells: Annotated[int, typer.Option(min=20, help="Cells that scores and UMAPs are made of, at most.")] = 2000,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Write one HTML file about a trained model: findings, figures, settings."""
+    _quiet()
+    import mudata
+    import scvi
+    from scvi.model.base import BaseModelClass
+
+    import vennvi
+
+    scvi.settings.seed = seed
+    mdata = mudata.read_h5mu(source)
+    try:
+        cls = getattr(vennvi, BaseModelClass.load_registry(str(model))["model_name"])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Save path contains no saved anndata")
+            trained = cls.load(model, adata=None if new_data else mdata)
+        path = trained.report(
+            mdata if new_data else None, target, labels=label or (), umap=umap, max_cells=max_cells, seed=seed
+        )
+    except (AttributeError, KeyError, ValueError) as error:
+        console.print(f"[red]Error:[/red] {error.args[0]}", highlight=False)
+        raise typer.Exit(2) from None
+    console.print(f"Wrote {path}.")
 
 
 def _pairs(option: str, given: list[str] | None, *, needs_value: bool = True) -> dict:

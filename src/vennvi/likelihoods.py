@@ -21,8 +21,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from scvi.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Normal, Poisson
@@ -37,6 +40,13 @@ NOISE_SD_FLOOR = 1e-2
 _MIN_SIZE = 1e-4
 #: Largest log-rate of ``poisson``.
 _MAX_LOG_RATE = 20.0
+#: Smallest mean of a count and smallest probability that a deviance is read at: a certain mistake would be infinite.
+_MIN_MEAN, _MIN_PROBABILITY = 1e-10, 1e-7
+#: Features by position, as a slice or an array.
+Columns = slice | NDArray[np.int64]
+_ALL = slice(None)
+#: Different depths that the null model of 0/1 data is fitted on; more are binned.
+_NULL_DEPTHS = 512
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,8 @@ class Likelihood(nn.Module, ABC):
     n_outputs = 1
     #: Kinds of data (see :class:`~vennvi.data._summary.FeatureSummary`) that fit.
     fits: tuple[str, ...] = ()
+    #: What the explained fraction of :meth:`unit_deviance` is called.
+    measure: Literal["R2", "deviance"] = "deviance"
     #: Mean of each feature over the training cells, shape ``(n_features,)``.
     mean: Tensor
     #: Median size factor of the training cells.
@@ -133,6 +145,38 @@ class Likelihood(nn.Module, ABC):
         """Expected value of each entry, in the data's units; shape ``(..., n, n_features)``."""
         return self.distribution(outputs, size).mean
 
+    def predictive(self, outputs: Tensor, size: Tensor, columns: Columns = _ALL) -> Distribution:
+        """Distribution of some features (all by default) in the data's units, observation noise included.
+
+        Its mean is :meth:`expected`; its sample has shape ``(..., n, len(columns))``.
+        """
+        return self.distribution(outputs[..., columns], size)
+
+    @abstractmethod
+    def unit_deviance(self, values: Tensor, mean: Tensor) -> Tensor:
+        """Deviance of every entry from a prediction of its mean, as in :func:`vennvi.metrics.deviance_explained`."""
+
+    def link(self, mean: Tensor) -> Tensor:
+        """Scale on which effects add: the logarithm for counts, the log-odds for 0/1, the data's own for ``normal``."""
+        return mean.clamp_min(_MIN_MEAN).log()
+
+    def fit_null(self, totals: Tensor, n_observed: Tensor, sizes: Tensor, size_totals: Tensor) -> Tensor:
+        """Parameter of each feature in the model that knows the features' means and the cells' depths only.
+
+        Parameters
+        ----------
+        totals, n_observed, size_totals
+            Of each feature, shape ``(n_features,)``: the sum of its observed entries, their number, and the sum of the
+            sizes of their cells.
+        sizes
+            Sizes of the cells, shape ``(n,)``.
+        """
+        return totals / size_totals.clamp_min(1e-12)
+
+    def null_mean(self, parameter: Tensor, size: Tensor) -> Tensor:
+        """Mean of every entry in that model, shape ``(n, n_features)``."""
+        return size * parameter
+
 
 class NormalLikelihood(Likelihood):
     r"""Gaussian around the decoder's output with one learned sd a feature, :math:`s_j = \text{softplus}(a_j) + 0.01`.
@@ -142,6 +186,7 @@ class NormalLikelihood(Likelihood):
     """
 
     fits = ("real", "counts", "binary")
+    measure = "R2"
     sd: Tensor
     varies: Tensor
 
@@ -193,6 +238,22 @@ class NormalLikelihood(Likelihood):
     def expected(self, outputs: Tensor, size: Tensor) -> Tensor:
         return outputs * (self.sd * self.varies) + self.mean
 
+    def predictive(self, outputs: Tensor, size: Tensor, columns: Columns = _ALL) -> Normal:
+        mean, sd = self.expected(outputs, size)[..., columns], (self.noise_sd * self.sd * self.varies)[columns]
+        return Normal(mean, sd, validate_args=False)
+
+    def unit_deviance(self, values: Tensor, mean: Tensor) -> Tensor:
+        return (values - mean).square()
+
+    def link(self, mean: Tensor) -> Tensor:
+        return mean
+
+    def fit_null(self, totals: Tensor, n_observed: Tensor, sizes: Tensor, size_totals: Tensor) -> Tensor:
+        return totals / n_observed.clamp_min(1)
+
+    def null_mean(self, parameter: Tensor, size: Tensor) -> Tensor:
+        return parameter.expand(len(size), -1)
+
 
 class BernoulliLikelihood(Likelihood):
     """0/1 data: log-odds are the decoder's output plus the log of the cell's depth."""
@@ -205,6 +266,39 @@ class BernoulliLikelihood(Likelihood):
     def distribution(self, outputs: Tensor, size: Tensor) -> Bernoulli:
         return Bernoulli(logits=outputs + size.log(), validate_args=False)
 
+    def unit_deviance(self, values: Tensor, mean: Tensor) -> Tensor:
+        mean = mean.clamp(_MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
+        return -2 * (values * mean.logit() + torch.log1p(-mean))
+
+    def link(self, mean: Tensor) -> Tensor:
+        return mean.clamp(_MIN_PROBABILITY, 1 - _MIN_PROBABILITY).logit()
+
+    def fit_null(self, totals: Tensor, n_observed: Tensor, sizes: Tensor, size_totals: Tensor) -> Tensor:
+        r"""Log-odds :math:`a_j` with :math:`\sum_i \operatorname{sigmoid}(a_j + \log r_i) = \sum_i x_{ij}`, by Newton's method.
+
+        Where entries are missing, those of each feature are taken to be spread evenly over depths.
+        """
+        frequency = (totals / n_observed.clamp_min(1)).clamp(_MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
+        log_size, counts = sizes.double().log().unique(return_counts=True)
+        if len(log_size) > _NULL_DEPTHS:
+            log_size = torch.stack([part.mean() for part in sizes.double().log().sort().values.chunk(_NULL_DEPTHS)])
+            counts = torch.tensor([len(part) for part in sizes.chunk(_NULL_DEPTHS)])
+        weight = (counts / counts.sum().clamp_min(1)).to(log_size)
+        parameters = []
+        for wanted in frequency.double().split(4096):
+            a = wanted.logit() - (weight @ log_size)
+            for _ in range(30):
+                p = torch.sigmoid(a + log_size.unsqueeze(-1))
+                step = (weight @ p - wanted) / (weight @ (p * (1 - p))).clamp_min(1e-12)
+                a = a - step.clamp(-2, 2)
+                if step.abs().max() < 1e-10:
+                    break
+            parameters.append(a)
+        return torch.cat(parameters)
+
+    def null_mean(self, parameter: Tensor, size: Tensor) -> Tensor:
+        return torch.sigmoid(parameter + size.log())
+
 
 class PoissonLikelihood(Likelihood):
     """Counts whose rate is the cell's depth times the exponential of the decoder's output."""
@@ -216,6 +310,10 @@ class PoissonLikelihood(Likelihood):
 
     def distribution(self, outputs: Tensor, size: Tensor) -> Poisson:
         return Poisson(size * outputs.clamp_max(_MAX_LOG_RATE).exp(), validate_args=False)
+
+    def unit_deviance(self, values: Tensor, mean: Tensor) -> Tensor:
+        mean = mean.clamp_min(_MIN_MEAN)
+        return 2 * (torch.xlogy(values, values / mean) - (values - mean))
 
 
 class NegativeBinomialLikelihood(Likelihood):
@@ -251,9 +349,22 @@ class NegativeBinomialLikelihood(Likelihood):
     def distribution(self, outputs: Tensor, size: Tensor) -> Distribution:
         return NegativeBinomial(mu=self._rate(outputs, size), theta=self.theta, validate_args=False)
 
+    def predictive(self, outputs: Tensor, size: Tensor, columns: Columns = _ALL) -> Distribution:
+        rate = self._rate(outputs, size)[..., columns]  # the softmax is over all features
+        return NegativeBinomial(mu=rate, theta=self.theta[columns], validate_args=False)
+
+    def unit_deviance(self, values: Tensor, mean: Tensor) -> Tensor:
+        mean, theta = mean.clamp_min(_MIN_MEAN), self.theta
+        # log1p: for a large theta the logarithm's argument is 1, nearly
+        ratio = torch.log1p((values - mean) / (mean + theta))
+        return 2 * (torch.xlogy(values, values / mean) - (values + theta) * ratio)
+
 
 class ZeroInflatedNegativeBinomialLikelihood(NegativeBinomialLikelihood):
-    """As the negative binomial, with a second output a feature: the log-odds of an extra zero."""
+    """As the negative binomial, with a second output a feature: the log-odds of an extra zero.
+
+    Its deviance is the negative binomial's, at the mean with the extra zeros in it.
+    """
 
     n_outputs = 2
 
@@ -264,6 +375,15 @@ class ZeroInflatedNegativeBinomialLikelihood(NegativeBinomialLikelihood):
         composition, dropout = outputs.chunk(2, dim=-1)
         return ZeroInflatedNegativeBinomial(
             mu=self._rate(composition, size), theta=self.theta, zi_logits=dropout, validate_args=False
+        )
+
+    def predictive(self, outputs: Tensor, size: Tensor, columns: Columns = _ALL) -> Distribution:
+        composition, dropout = outputs.chunk(2, dim=-1)
+        return ZeroInflatedNegativeBinomial(
+            mu=self._rate(composition, size)[..., columns],
+            theta=self.theta[columns],
+            zi_logits=dropout[..., columns],
+            validate_args=False,
         )
 
     def expected(self, outputs: Tensor, size: Tensor) -> Tensor:

@@ -5,25 +5,40 @@ observations belong together. Rows with NaN (cells absent from a modality) are l
 """
 
 from vennvi.metrics._alignment import Alignment, alignment, foscttm, recall_at_k
+from vennvi.metrics._coverage import IntervalCoverage, interval_coverage, predictive_ranks, rank_coverage
+from vennvi.metrics._diagnosis import Diagnosis, diagnose
 from vennvi.metrics._leakage import Predictability, leakage, predictability
 from vennvi.metrics._prediction import DevianceExplained, deviance_explained, r2_per_feature
 from vennvi.metrics._probe import ProbeScore, linear_probe, probe_matrix
 from vennvi.metrics._recovery import FactorRecovery, factor_recovery
+from vennvi.metrics._reliability import Reliability, reliability, temperature
+from vennvi.metrics._shared_signal import SharedSignal, shared_signal
 
 __all__ = [
     "Alignment",
     "DevianceExplained",
+    "Diagnosis",
     "FactorRecovery",
+    "IntervalCoverage",
     "Predictability",
     "ProbeScore",
+    "Reliability",
+    "SharedSignal",
     "alignment",
     "deviance_explained",
+    "diagnose",
     "factor_recovery",
     "foscttm",
+    "interval_coverage",
     "leakage",
     "linear_probe",
     "predictability",
+    "predictive_ranks",
     "probe_matrix",
     "r2_per_feature",
+    "rank_coverage",
     "recall_at_k",
+    "reliability",
+    "shared_signal",
+    "temperature",
 ]

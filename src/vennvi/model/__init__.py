@@ -1,5 +1,6 @@
 """Models."""
 
 from vennvi.model._models import MMVAE, MVAE, MMVAEPlusPlus, MoPoEVAE
+from vennvi.model._predictive import Prediction
 
-__all__ = ["MMVAE", "MVAE", "MMVAEPlusPlus", "MoPoEVAE"]
+__all__ = ["MMVAE", "MVAE", "MMVAEPlusPlus", "MoPoEVAE", "Prediction"]

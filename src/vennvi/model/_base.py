@@ -22,12 +22,21 @@ from vennvi.data._labels_field import MuDataLabelsField, MuDataPartialLabelsFiel
 from vennvi.data._manager import MuDataManager
 from vennvi.data._summary import FeatureSummary, summarise
 from vennvi.likelihoods import resolve_likelihood
+from vennvi.model._diagnose import DiagnoseMixin
+from vennvi.model._differential import DifferentialMixin
+from vennvi.model._expression import ExpressionMixin
+from vennvi.model._feature_scores import FeatureScoresMixin
 from vennvi.model._labels import LabelsMixin
 from vennvi.model._latents import LatentsMixin
 from vennvi.model._predict import PredictMixin
+from vennvi.model._predictive import PredictiveMixin
 from vennvi.model._query import QueryMixin
+from vennvi.model._report import ReportMixin
+from vennvi.model._shared_features import SharedFeaturesMixin
+from vennvi.model._shared_signal import SharedSignalMixin
 from vennvi.model._train import TrainMixin
 from vennvi.model._validate import check_modalities, check_mudata, check_obs_keys, check_size_factors
+from vennvi.model._variance import VarianceMixin
 from vennvi.module import SharedPrivateVAE
 from vennvi.nn import Decoder
 from vennvi.objectives import CrossPrivate, Objective
@@ -35,7 +44,23 @@ from vennvi.objectives import CrossPrivate, Objective
 logger = logging.getLogger("scvi.vennvi")  # scvi-tools' handler and level
 
 
-class SharedPrivateModel(QueryMixin, TrainMixin, LatentsMixin, PredictMixin, LabelsMixin, BaseModelClass):
+class SharedPrivateModel(
+    QueryMixin,
+    TrainMixin,
+    LatentsMixin,
+    PredictMixin,
+    PredictiveMixin,
+    LabelsMixin,
+    SharedSignalMixin,
+    DiagnoseMixin,
+    ExpressionMixin,
+    DifferentialMixin,
+    ReportMixin,
+    VarianceMixin,
+    SharedFeaturesMixin,
+    FeatureScoresMixin,
+    BaseModelClass,
+):
     """Base of all models: one shared latent space and one private latent space a modality, learned from a MuData.
 
     A subclass is its table of terms.

@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 
 from vennvi.data._dataset import cell_positions
+from vennvi.metrics import temperature
 
 if TYPE_CHECKING:
     from vennvi.module import SharedPrivateVAE
+
+#: Labelled held-out cells below which probabilities are left as they are.
+MIN_CELLS = 20
 
 
 class LabelsMixin:
@@ -38,8 +42,15 @@ class LabelsMixin:
         indices: Sequence[int] | NDArray | None = None,
         modality: str | None = None,
         batch_size: int | None = None,
+        calibrated: bool = True,
     ) -> tuple[pd.Series, pd.DataFrame]:
-        r"""Predict the labels of cells from their shared latents, :math:`p(y \mid s) = \operatorname{softmax}(A s + b)`.
+        r"""Predict the labels of cells from their shared latents.
+
+        .. math:: p(y \mid s) = \operatorname{softmax}\left((A s + b) / T\right)
+
+        A classifier is surer of itself on cells it was not trained on than it should be. The temperature :math:`T` sets
+        that right: it is fitted to the labelled held-out cells (validation and test split), once for the joint latents
+        and once for each modality's own, when they are first asked for. It changes no predicted label.
 
         Parameters
         ----------
@@ -49,6 +60,8 @@ class LabelsMixin:
             Predict from what this modality alone infers; by default from the joint shared latents.
         batch_size
             Cells in a minibatch.
+        calibrated
+            Whether to divide by the temperature, 1 if fewer than twenty labelled cells were held out.
 
         Returns
         -------
@@ -64,7 +77,8 @@ class LabelsMixin:
             raise ValueError("This model has no labels: pass `labels_key` to `setup_mudata` to train a supervised one.")
         latents = self.get_latent_representation(mdata, indices, modality=modality, batch_size=batch_size)  # type: ignore[attr-defined]
         logits = self.module.classifier(torch.as_tensor(latents, device=self.device))  # type: ignore[attr-defined]
-        probabilities = logits.softmax(-1).cpu().numpy()
+        scale = self._label_temperature(modality, batch_size) if calibrated else 1.0
+        probabilities = (logits / scale).softmax(-1).cpu().numpy()
         adata = self._validate_anndata(mdata)  # type: ignore[attr-defined]
         obs_names = adata.obs_names[cell_positions(adata.n_obs, indices)]
         categories = list(self.label_categories)
@@ -72,3 +86,33 @@ class LabelsMixin:
         codes = np.where(known, np.nan_to_num(probabilities).argmax(axis=1), -1)
         labels = pd.Series(pd.Categorical.from_codes(codes, categories=categories), index=obs_names, name="label")
         return labels, pd.DataFrame(probabilities, index=obs_names, columns=pd.Index(categories))
+
+    def _label_temperature(self, modality: str | None, batch_size: int | None) -> float:
+        """Temperature for what a modality alone infers (``None``: for the joint latents), kept until trained further."""
+        classifier: torch.nn.Linear = self.module.classifier  # type: ignore[assignment]
+        state = float(classifier.weight.double().sum() + classifier.bias.double().sum())
+        kept = getattr(self, "label_temperatures_", None)
+        if kept is None or kept["state"] != state:
+            kept = {"state": state, "temperatures": {}}
+            self.label_temperatures_ = kept  # plain numbers, saved with the model
+        temperatures, name = kept["temperatures"], modality or ""
+        if name not in temperatures:
+            cells, codes = self._held_out_labels()
+            if len(cells) < MIN_CELLS:
+                return 1.0
+            latents = self.get_latent_representation(indices=cells, modality=modality, batch_size=batch_size)  # type: ignore[attr-defined]
+            logits = classifier(torch.as_tensor(latents, device=self.device)).cpu().numpy()  # type: ignore[attr-defined]
+            temperatures[name] = temperature(logits, codes)
+        return temperatures[name]
+
+    def _held_out_labels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Labelled held-out cells, and the codes of their labels; none without data at hand."""
+        nobody = np.empty(0, dtype=np.int64)
+        splits = [cells for cells in (self.validation_indices, self.test_indices) if cells is not None]  # type: ignore[attr-defined]
+        if self.adata is None or not splits:  # type: ignore[attr-defined]
+            return nobody, nobody
+        cells = np.unique(np.concatenate(splits).astype(np.int64))
+        manager = self.adata_manager  # type: ignore[attr-defined]
+        codes = np.asarray(manager.get_from_registry(REGISTRY_KEYS.LABELS_KEY)).ravel().astype(np.int64)[cells]
+        labelled = codes < len(self.label_categories)
+        return cells[labelled], codes[labelled]

@@ -1,0 +1,58 @@
+"""Which cells a model's quality is read on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from mudata import MuData
+from numpy.typing import NDArray
+
+from vennvi.data._dataset import cell_positions
+
+
+def held_out_cells(
+    model, mdata: MuData | None, indices: Sequence[int] | NDArray | None, purpose: str
+) -> NDArray[np.int64]:
+    """Positions of the cells to read a score on: those given, else all of new data, else the held-out ones.
+
+    Held out are the cells of the validation and the test split, in the order of the data.
+
+    Raises
+    ------
+    ValueError
+        If the model was trained on all cells and neither new data nor cells are given.
+    """
+    data = model.adata if mdata is None else mdata
+    if data is None:
+        raise ValueError(f"This model was loaded without data: pass `mdata` to {purpose}.")
+    if indices is not None or data is not model.adata:
+        return cell_positions(data.n_obs, indices)
+    splits = [cells for cells in (model.validation_indices, model.test_indices) if cells is not None]
+    held_out = np.unique(np.concatenate(splits).astype(np.int64)) if splits else np.empty(0, dtype=np.int64)
+    if not held_out.size:
+        raise ValueError(
+            f"The model was trained on all cells, and on those an encoder has memorised the pairing: to {purpose}, train "
+            "with `train_size=0.8`, or pass new cells as `mdata`. Passing `indices` of trained-on cells flatters the model."
+        )
+    return held_out
+
+
+def training_cells(model) -> NDArray[np.int64]:
+    """Positions of the cells that the model was trained on, in its own data."""
+    return np.sort(np.asarray(model.train_indices, dtype=np.int64))
+
+
+def obs_column(mdata: MuData, key: str, argument: str):
+    """Column of the global obs, as a series.
+
+    Raises
+    ------
+    KeyError
+        If there is none; the message names the modality that has one.
+    """
+    if key in mdata.obs:
+        return mdata.obs[key]
+    homes = [m for m in mdata.mod if key in mdata[m].obs]
+    remedy = f" It is in mdata[{homes[0]!r}].obs: copy it to mdata.obs." if homes else ""
+    raise KeyError(f"`{argument}` names {key!r}, which is not in mdata.obs.{remedy}")

@@ -1,0 +1,84 @@
+"""Scatter of features: what other modalities explain of them against what is private."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from vennvi.pl._spaces import PALETTE
+
+
+def shared_private(
+    features: pd.DataFrame,
+    *,
+    shared: str = "r2_cross",
+    private: str = "r2_private",
+    n_labels: int = 6,
+    key_suffix: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw each feature at its private and its shared explained fraction, and name the extreme ones beside the axes.
+
+    Parameters
+    ----------
+    features
+        ``mdata[modality].var`` after :meth:`write_variance_explained`.
+    shared
+        Column of the vertical axis, ``"r2_cross"`` or ``"r2_shared"``.
+    private
+        Column of the horizontal axis.
+    n_labels
+        Number of features with the largest shared, and with the largest private fraction, to name; none with 0.
+    key_suffix
+        That of :meth:`write_variance_explained`.
+    ax
+        Axes to draw into; by default those of a new figure.
+
+    Returns
+    -------
+    The axes. Features without a value are left out; below -0.1 is drawn at -0.1.
+
+    Raises
+    ------
+    KeyError
+        If a column is not there.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> features = pd.DataFrame({"r2_cross": [0.5, 0.0], "r2_private": [0.0, 0.4]}, index=["CD3E", "MALAT1"])
+    >>> ax = shared_private(features, n_labels=1)
+    >>> sorted(text.get_text() for text in ax.texts)
+    ['CD3E', 'MALAT1']
+    """
+    columns = [shared + key_suffix, private + key_suffix]
+    if missing := [name for name in columns if name not in features]:
+        raise KeyError(f"No column {missing[0]!r}: call `model.write_variance_explained(mdata)` first.")
+    values = features[columns].dropna().clip(lower=-0.1)
+    y, x = (values[name].to_numpy() for name in columns)
+    if ax is None:
+        ax = plt.subplots(figsize=(4.6, 3.6), layout="constrained")[1]
+    size = float(np.clip(3000 / max(len(x), 1), 3, 18))
+    ax.scatter(x, y, s=size, color="0.55", alpha=0.6, linewidths=0, rasterized=True)
+    groups = {PALETTE[0]: np.argsort(-y)[:n_labels], PALETTE[5]: np.argsort(-x)[:n_labels]}
+    chosen: dict[int, str] = {}
+    for color, top in groups.items():
+        chosen |= {int(i): color for i in top if int(i) not in chosen}
+    both = list(chosen.items())
+    if both:
+        ax.scatter(x[[i for i, _ in both]], y[[i for i, _ in both]], s=2 * size, c=[c for _, c in both], linewidths=0)
+    both.sort(key=lambda pair: y[pair[0]])
+    for (i, color), height in zip(both, np.linspace(0.02, 0.98, len(both)), strict=True):
+        ax.annotate(
+            str(values.index[i]), (x[i], y[i]), (1.06, height), textcoords="axes fraction", va="center", fontsize=7.5,
+            color=color, arrowprops={"arrowstyle": "-", "color": color, "alpha": 0.45, "linewidth": 0.6, "shrinkB": 1},
+        )  # fmt: skip
+    ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+    names = {"r2_cross": "explained by the other modalities", "r2_shared": "explained by the shared latents"}
+    ax.set_xlabel("explained by the private latents" if private == "r2_private" else private)
+    ax.set_ylabel(names.get(shared, shared))
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

@@ -1,0 +1,135 @@
+"""What is drawn of an explanation: every number of the table, labels, limits, for two modalities and for six."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
+
+from vennvi import pl
+from vennvi.pl._spaces import PALETTE
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def table(n_modalities=2, n_shared=3, n_private=2, covariates=False):
+    rng = np.random.default_rng(0)
+    rows = []
+    for m in [f"view{i}" for i in range(n_modalities)]:
+        parts = {"shared": 0.3, "cross": 0.2, "private": 0.25, "covariates": 0.05, "all": 0.5}
+        for block, alone in parts.items():
+            if block != "covariates" or covariates:
+                rows.append((m, block, pd.NA, alone, 0.2 if block == "private" else 0.9 * alone, "R2", 50))
+        for block, n in {"shared": n_shared, "private": n_private}.items():
+            rows += [(m, block, k, *rng.uniform(0, 0.2, 2), "R2", 50) for k in range(n)]
+    columns = ["modality", "block", "dimension", "alone", "incremental", "measure", "n_cells"]
+    return pd.DataFrame(rows, columns=columns).astype({"dimension": "Int64"})
+
+
+@pytest.mark.parametrize(("n_modalities", "n_shared", "n_private"), [(2, 3, 2), (6, 50, 20)])
+@pytest.mark.parametrize("value", ["alone", "incremental"])
+def test_heat_map(n_modalities, n_shared, n_private, value):
+    found = table(n_modalities, n_shared, n_private)
+    ax = pl.variance_explained(found, value=value)
+    drawn = np.asarray(ax.images[0].get_array())
+    expected = found[found["dimension"].notna()][value].to_numpy().reshape(n_modalities, -1).T
+    np.testing.assert_allclose(drawn, 100 * expected)
+    assert [t.get_text() for t in ax.get_xticklabels()] == [f"view{i}" for i in range(n_modalities)]
+    labels = [t.get_text() for t in ax.get_yticklabels()]
+    assert labels == [f"shared {k}" for k in range(n_shared)] + [f"private {k}" for k in range(n_private)]
+    assert len(ax.texts) == (drawn.size if n_shared < 10 else 0)
+    assert ax.images[0].get_clim() == (0, pytest.approx(drawn.max()))
+    ax.figure.canvas.draw()
+    boxes = [t.get_window_extent() for t in ax.get_yticklabels()]
+    assert all(a.y0 >= b.y1 - 1 for a, b in pairwise(boxes))  # no label covers another
+
+
+def test_heat_map_of_unequal_private_spaces_and_relative_to_the_whole():
+    found = table()
+    found = found[~((found["modality"] == "view1") & (found["block"] == "private") & (found["dimension"] == 1))]
+    ax = pl.variance_explained(found, relative=True)
+    drawn = ax.images[0].get_array()
+    assert drawn.mask.sum() == 1
+    assert drawn.mask[4, 1]
+    first = found[(found["modality"] == "view0") & (found["dimension"] == 0)]["incremental"].iloc[0]
+    assert drawn[0, 0] == pytest.approx(100 * first / 0.5)
+    with pytest.raises(ValueError, match="no rows for dimensions"):
+        pl.variance_explained(found[found["dimension"].isna()])
+
+
+@pytest.mark.parametrize("n_modalities", [2, 6])
+@pytest.mark.parametrize("covariates", [False, True])
+def test_blocks_sum_to_all(n_modalities, covariates):
+    found = table(n_modalities, covariates=covariates)
+    ax = pl.variance_blocks(found)
+    parts = 3 if covariates else 2
+    assert len(ax.patches) == parts * n_modalities
+    heights = np.asarray([bar.get_height() for bar in ax.patches]).reshape(parts, n_modalities)
+    np.testing.assert_allclose(heights.sum(0), 50)
+    np.testing.assert_allclose(heights[-2:].T, [[25 if covariates else 30, 20]] * n_modalities)
+    np.testing.assert_allclose(np.asarray(ax.collections[1].get_offsets())[:, 1], 20)
+    assert [t.get_text() for t in ax.get_xticklabels()] == [f"view{i}\nR²" for i in range(n_modalities)]
+    assert len(ax.get_legend().get_texts()) == parts + 2
+
+
+def test_a_part_below_zero_has_no_bar():
+    found = table(1)
+    found.loc[(found["block"] == "private") & found["dimension"].isna(), "incremental"] = -0.1
+    ax = pl.variance_blocks(found)
+    assert [bar.get_height() for bar in ax.patches] == [pytest.approx(30), 0]
+
+
+def test_shared_private():
+    rng = np.random.default_rng(0)
+    var = pd.DataFrame(rng.uniform(-0.5, 0.5, (100, 3)), columns=["r2_shared", "r2_cross", "r2_private"])
+    var.index = [f"gene{i}" for i in range(100)]
+    var.iloc[0] = np.nan
+    ax = pl.shared_private(var, n_labels=4)
+    points = np.asarray(ax.collections[0].get_offsets())
+    np.testing.assert_allclose(points, var[["r2_private", "r2_cross"]].dropna().clip(lower=-0.1))
+    top = set(var["r2_cross"].nlargest(4).index) | set(var["r2_private"].nlargest(4).index)
+    assert {t.get_text() for t in ax.texts} == top
+    assert ax.get_ylabel() == "explained by the other modalities"
+    assert not pl.shared_private(var, shared="r2_shared", n_labels=0).texts
+    ax.figure.canvas.draw()
+    boxes = sorted((Text.get_window_extent(t) for t in ax.texts), key=lambda box: box.y0)
+    assert all(a.y1 <= b.y0 for a, b in pairwise(boxes))  # labels stay apart
+    with pytest.raises(KeyError, match="write_variance_explained"):
+        pl.shared_private(var, key_suffix="_new")
+
+
+def test_feature_scores():
+    rng = np.random.default_rng(0)
+    scores = pd.DataFrame(rng.normal(size=(40, 3)) * [1, 5, 0.1], index=[f"gene{i}" for i in range(40)])
+    scores.columns.name = "shared dimension"
+    figure = pl.feature_scores(scores, n_features=5, n_columns=2)
+    assert [ax.get_title() for ax in figure.axes] == [f"shared dimension {k}" for k in (1, 0, 2)]
+    for ax, k in zip(figure.axes, (1, 0, 2), strict=True):
+        top = scores[k].loc[scores[k].abs().nlargest(5).index]
+        np.testing.assert_allclose([bar.get_width() for bar in ax.patches], top)
+        assert [t.get_text() for t in ax.get_yticklabels()] == list(top.index)
+        assert [to_hex(bar.get_facecolor()).upper() for bar in ax.patches] == [PALETTE[0 if v > 0 else 5] for v in top]
+    assert len(pl.feature_scores(pd.DataFrame(rng.normal(size=(30, 50)))).axes) == 12
+    assert [ax.get_title() for ax in pl.feature_scores(scores, dimensions=[2]).axes] == ["shared dimension 2"]
+    with pytest.raises(KeyError, match="7"):
+        pl.feature_scores(scores, dimensions=[7])
+
+
+def test_they_draw_into_given_axes():
+    ax = plt.subplots(1, 3)[1]
+    var = pd.DataFrame({"r2_cross": [0.1, 0.2], "r2_private": [0.2, 0.1]}, index=["a", "b"])
+    drawn = [
+        pl.variance_explained(table(), ax=ax[0]),
+        pl.variance_blocks(table(), ax=ax[1]),
+        pl.shared_private(var, ax=ax[2]),
+    ]
+    assert drawn == list(ax)

@@ -1,0 +1,119 @@
+"""What the figures of a model's quality draw."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from toy import toy_mudata
+
+from vennvi import MMVAEPlusPlus, metrics, pl
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def model():
+    mdata = toy_mudata()
+    MMVAEPlusPlus.setup_mudata(mdata, labels_key="label")
+    model = MMVAEPlusPlus(mdata, n_shared=2, n_private=1, n_hidden=8, alignment_weight=1.0)
+    model.train(max_epochs=3, train_size=0.7, accelerator="cpu", check_val_every_n_epoch=1)
+    return model
+
+
+def test_training_curves_has_every_term(model):
+    figure = pl.training_curves(model.history)
+    panels = {ax.get_title(): ax for ax in figure.axes}
+    assert list(panels) == [
+        "loss", "reconstruction of atac", "reconstruction of protein", "reconstruction of rna", "KL, shared",
+        "KL, private", "accuracy of labels", "alignment", "classification",
+    ]  # fmt: skip
+    rna = panels["reconstruction of rna"]
+    legend = [text.get_text() for text in rna.get_legend().get_texts()]
+    assert legend == ["from rna", "from atac", "from protein"]
+    assert len(rna.lines) == 6
+    drawn = panels["loss"].lines[0].get_ydata()
+    np.testing.assert_allclose(drawn, model.history["train_loss"].iloc[:, 0].astype(float))
+    assert {line.get_linestyle() for line in panels["loss"].lines} == {"-", "--"}
+
+
+def test_training_curves_without_the_start(model):
+    ax = pl.training_curves(model.history, skip=2).axes[0]
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), [2])
+    with pytest.raises(ValueError, match="no curve"):
+        pl.training_curves(model.history, skip=3)
+
+
+@pytest.mark.parametrize("n_modalities", [2, 6])
+def test_probe_matrix(n_modalities):
+    names = [f"m{k}" for k in range(n_modalities)]
+    spaces = ["shared", *(f"shared {m}" for m in names), *(f"private {m}" for m in names)]
+    rows = [(s, "type", "auc", 0.5 + 0.05 * i, 0, 0) for i, s in enumerate(spaces)]
+    rows += [(s, "type", "accuracy", 1.0, 0, 0) for s in spaces]
+    rows += [
+        (s, "depth", metric, value, 0, 0) for s in spaces for metric, value in (("r2_ridge", 0.2), ("r2_knn", -0.1))
+    ]
+    table = pd.DataFrame(rows, columns=["space", "target", "metric", "value", "n_train", "n_test"])
+    ax = pl.probe_matrix(table)
+    assert [label.get_text() for label in ax.get_yticklabels()] == spaces
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["type (AUC)", "depth (R²)"]
+    image = np.asarray(ax.images[0].get_array())
+    np.testing.assert_allclose(image[:, 0], 0.1 * np.arange(len(spaces)), atol=1e-12)
+    np.testing.assert_allclose(image[:, 1], 0.2)
+    assert len(ax.texts) == 2 * len(spaces)
+
+
+def test_probe_matrix_of_a_diagnosis(model):
+    ax = plt.subplots()[1]
+    assert pl.probe_matrix(model.diagnose(labels=["label"]).table, ax=ax) is ax
+    assert "label (AUC)" in [label.get_text() for label in ax.get_xticklabels()]
+    with pytest.raises(ValueError, match="no probe"):
+        pl.probe_matrix(pd.DataFrame({"space": [], "target": [], "metric": [], "value": []}))
+
+
+def test_alignment_null():
+    z = np.random.default_rng(0).normal(size=(50, 3))
+    signal = metrics.shared_signal({"a": z, "b": z}, n_permutations=99)
+    ax = pl.alignment_null(signal)
+    assert sum(bar.get_height() for bar in ax.patches) == 99
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), [3.0, 3.0])
+    assert ax.get_xlim()[1] > 3.0
+    assert "p = 0.01" in [text.get_text() for text in ax.get_legend().get_texts()][1]
+
+
+def test_alignment_null_of_one_permutation():
+    z = np.zeros((20, 2))
+    ax = pl.alignment_null(metrics.shared_signal({"a": z, "b": z}, n_permutations=1))
+    assert sum(bar.get_height() for bar in ax.patches) == 1
+
+
+def test_reliability():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(3), size=300)
+    scores = {name: metrics.reliability(p, rng.integers(3, size=300)) for name in ("before", "after")}
+    ax = pl.reliability(scores)
+    for line, score in zip(ax.lines[1:], scores.values(), strict=True):
+        bins = score.table.dropna()
+        np.testing.assert_allclose(line.get_ydata(), bins["accuracy"])
+    assert len(ax.collections) == 2
+    assert [t.get_text().split(":")[0] for t in ax.get_legend().get_texts()] == ["before", "after"]
+    assert ax.get_xlim() == ax.get_ylim() == (0, 1)
+
+
+def test_coverage():
+    table = pd.DataFrame(
+        {
+            "target": ["rna", "rna", "atac", "atac"],
+            "source": ["atac", "atac", "rna", "rna"],
+            "level": [0.9, 0.5, 0.5, 0.9],
+            "coverage": [0.8, 0.4, 0.6, 0.95],
+        }
+    )
+    ax = pl.coverage(table)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["rna from atac", "atac from rna"]
+    np.testing.assert_allclose(ax.lines[1].get_xydata(), [[0.5, 0.4], [0.9, 0.8]])
