@@ -1,5 +1,5 @@
 """Models."""
 
-from vennvi.model._models import MMVAE, MVAE, MMVAEPlusPlus, MoPoEVAE
+from vennvi.model._models import MMVAE, MVAE, MMVAEPlusPlus, MoPoEVAE, VennVI
 
-__all__ = ["MMVAE", "MVAE", "MMVAEPlusPlus", "MoPoEVAE"]
+__all__ = ["MMVAE", "MVAE", "MMVAEPlusPlus", "MoPoEVAE", "VennVI"]
