@@ -77,12 +77,12 @@ class CanonicalHead(nn.Module):
 
     explained_loadings: Tensor
 
-    def __init__(self, n_input: int, n_canonical: int, n_shared: int, n_hidden: int):
+    def __init__(self, n_input: int, n_canonical: int, n_shared: int, n_hidden: int, n_covariates: int = 0):
         super().__init__()
         self.projection = InputLinear(n_input, n_canonical)
         self.projection.requires_grad_(False)
         self.linear = nn.Linear(n_canonical, n_shared, bias=False)
-        self.hidden = nn.Sequential(nn.Linear(n_canonical, n_hidden), nn.LeakyReLU())
+        self.hidden = nn.Sequential(nn.Linear(n_canonical + n_covariates, n_hidden), nn.LeakyReLU())
         self.output = nn.Linear(n_hidden, 2 * n_shared)
         self.register_buffer("explained_loadings", torch.zeros(min(n_canonical, MAX_EXPLAINED_VARIATES), n_input))
         with torch.no_grad():  # at the start the latents are the first canonical variates, nearly
@@ -104,9 +104,10 @@ class CanonicalHead(nn.Module):
         n = len(self.explained_loadings)
         return variates[:, :n] @ (self.explained_loadings @ weight)
 
-    def forward(self, variates: Tensor) -> Normal:
-        """Posterior of the shared latent, from the variates ``(n, n_canonical)``."""
-        loc, raw = self.output(self.hidden(variates)).chunk(2, dim=-1)
+    def forward(self, variates: Tensor, covariates: Tensor | None = None) -> Normal:
+        """Posterior of the shared latent, from the variates ``(n, n_canonical)`` and what the encoders read besides."""
+        read = variates if covariates is None else torch.cat([variates, covariates], dim=-1)
+        loc, raw = self.output(self.hidden(read)).chunk(2, dim=-1)
         return gaussian(loc + self.linear(variates), softplus(raw) + POSTERIOR_SD_FLOOR)
 
 
@@ -135,7 +136,7 @@ class Encoder(nn.Module):
         self.input = InputLinear(n_input, n_hidden)
         self.covariates = nn.Linear(n_covariates, n_hidden, bias=False) if n_covariates else None
         self.hidden = hidden_layers(n_hidden, n_layers, dropout_rate)
-        self.canonical = CanonicalHead(n_input, n_canonical, n_shared, n_hidden) if n_canonical else None
+        self.canonical = CanonicalHead(n_input, n_canonical, n_shared, n_hidden, n_covariates) if n_canonical else None
         self.residual_private = residual_private and n_canonical > 0
         self.shared = None if n_canonical else nn.Linear(n_hidden, 2 * n_shared)
         self.private = nn.Linear(n_hidden, 2 * n_private)
@@ -151,7 +152,7 @@ class Encoder(nn.Module):
         variates = self.canonical.projection(x)
         if self.residual_private:
             h = h - self.canonical.explained(variates, self.input.weight)
-        return self.canonical(variates), _posterior(self.private(self.hidden(h)))
+        return self.canonical(variates, covariates), _posterior(self.private(self.hidden(h)))
 
 
 def _posterior(parameters: Tensor) -> Normal:

@@ -72,7 +72,8 @@ class LatentsMixin:
             How a mixture's modalities join: ``"mean"`` as above, the default of MMVAE and MMVAEPlusPlus;
             ``"precision"`` weights them by their precision, :math:`\mu = \sum_m \tau_m \mu_m / \sum_m \tau_m`;
             ``"information"``, the default of VennVI, by what each decoder says that its modality can tell
-            (:mod:`vennvi.information`), which is read off up to 256 training cells when first asked for.
+            (:mod:`vennvi.information`), which is read off up to 256 training cells when first asked for; its samples
+            are so weighted draws of every modality.
 
         Returns
         -------
@@ -83,7 +84,8 @@ class LatentsMixin:
         Raises
         ------
         ValueError
-            For an unknown space or modality, and for a private space without a modality.
+            For an unknown space, modality or ``joint``, for a private space without a modality, and for ``"information"``
+        where it was never read and the model has no data.
         """
         self._check_if_trained(warn=False)  # type: ignore[attr-defined]
         _check_space(space, modality)
@@ -160,7 +162,9 @@ class LatentsMixin:
             for q_unimodal, _, mask, tensors in self._posteriors(None, chosen, None):
                 loc = torch.stack([q_unimodal[n].loc for n in self.modalities])
                 s = mean_of_experts(loc, torch.stack([mask[n] for n in self.modalities]))
-                parts.append((decoder_information(self.module, m, s, tensors["size"][m], tensors["covariates"]), len(s)))
+                parts.append(
+                    (decoder_information(self.module, m, s, tensors["size"][m], tensors["covariates"]), len(s))
+                )
             total = sum(n for _, n in parts)
             self.module.information[k] = sum((part * (n / total) for part, n in parts), torch.zeros(()))
 
@@ -171,9 +175,10 @@ class LatentsMixin:
             joint = self._check_joint(joint)
         loc, scale = (torch.stack([getattr(q_unimodal[m], part) for m in names]) for part in ("loc", "scale"))
         masks = torch.stack([mask[m] for m in names])
-        if joint == "information" and give_mean:
+        if joint == "information":
             which = [self.modalities.index(m) for m in names]
-            return information_weighted(loc, masks, self.module.information[which])
+            points = loc if give_mean else loc + scale * torch.randn_like(loc)
+            return information_weighted(points, masks, self.module.information[which])
         if self.module.objective.fusion == "mixture" and joint != "precision":
             return mean_of_experts(loc, masks) if give_mean else sample_mixture(loc, scale, masks)
         q = product_of_experts(loc, scale, masks, prior=self.module.objective.fusion == "product")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mudata import MuData
 
 from vennvi.model._base import SharedPrivateModel
-from vennvi.objectives import mmvae, mmvae_plus_plus, mopoe, mvae
+from vennvi.objectives import CrossPrivate, mmvae, mmvae_plus_plus, mopoe, mvae
 
 
 class MVAE(SharedPrivateModel):
@@ -111,23 +111,38 @@ class VennVI(MMVAEPlusPlus):
         registry: dict | None = None,
         n_shared: int = 15,
         n_private: int | Mapping[str, int] = 10,
+        n_hidden: int = 128,
+        n_layers: int = 1,
+        dropout_rate: float = 0.0,
+        likelihoods: Mapping[str, str] | None = None,
+        use_observed_lib_size: Mapping[str, bool] | None = None,
+        modality_weights: Mapping[str, float] | None = None,
+        encode_covariates: bool = False,
+        classification_weight: float = 100.0,
+        cross_private: CrossPrivate = "zeros",
         alignment_weight: float = 50.0,
         alignment_scale: float = 1.0,
         private_kl_weight: float = 4.0,
         n_canonical: int = 50,
         residual_private: bool = True,
-        **model_kwargs,
     ):
         super().__init__(
             adata,
             registry,
             n_shared=n_shared,
             n_private=n_private,
+            n_hidden=n_hidden,
+            n_layers=n_layers,
+            dropout_rate=dropout_rate,
+            likelihoods=likelihoods,
+            use_observed_lib_size=use_observed_lib_size,
+            modality_weights=modality_weights,
+            encode_covariates=encode_covariates,
+            classification_weight=classification_weight,
+            cross_private=cross_private,
             alignment_weight=alignment_weight,
             alignment_scale=alignment_scale,
             private_kl_weight=private_kl_weight,
             n_canonical=n_canonical,
             residual_private=residual_private,
-            **model_kwargs,
         )
-        self.init_params_ = self._get_init_params(locals())
