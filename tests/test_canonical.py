@@ -28,7 +28,9 @@ def everyone(x):
     return {m: np.arange(len(v) if isinstance(v, np.ndarray) else v.shape[0]) for m, v in x.items()}
 
 
-def test_two_views_are_cca():
+def test_two_views_are_cca(monkeypatch):
+    monkeypatch.setattr("vennvi.canonical.RIDGES", (0.0,))
+    monkeypatch.setattr("vennvi.canonical._TOLERANCE", 0.0)  # the most components there are
     _, x = views()
     found = variates(x, canonical_projections(x, everyone(x), 300, n_canonical=4))
     a, b = CCA(n_components=4, scale=False, max_iter=5000, tol=1e-10).fit_transform(*x.values())
@@ -80,3 +82,59 @@ def test_more_variates_than_there_are_are_zeros():
     found = canonical_projections(x, everyone(x), 300, n_canonical=40)
     assert all(p.weight.shape == (6, 40) and np.isfinite(p.weight).all() for p in found.values())
     assert not found["view0"].weight[:, 20:].any()
+
+
+def test_agreement_is_the_held_out_correlation():
+    shared, x = views(n_obs=600)
+    found = canonical_projections(
+        {m: v[:300] for m, v in x.items()}, everyone({m: v[:300] for m, v in x.items()}), 300, 4
+    )
+    fresh = variates({m: v[300:] for m, v in x.items()}, found)
+    for k in range(4):
+        measured = np.corrcoef(fresh["view0"][:, k], fresh["view1"][:, k])[0, 1]
+        assert found["view0"].agreement[k] == pytest.approx(max(measured, 0), abs=0.2)
+    assert (np.diff(found["view0"].agreement) <= 0).all()
+    assert shared.shape == (600, 2)
+
+
+@pytest.mark.parametrize("n_obs", [60, 300])
+def test_shuffled_pairs_do_not_agree(n_obs):
+    _, x = views(n_obs=n_obs, n_private=100)
+    x["view1"] = np.random.default_rng(1).permutation(x["view1"])
+    for projection in canonical_projections(x, everyone(x), n_obs, n_canonical=10).values():
+        assert projection.agreement.max() < 0.4  # in sample, 60 cells and 100 features agree perfectly
+
+
+def test_few_samples_are_regularised():
+    """A weak shared factor in wide views with few samples: what helps on held-out cells is chosen."""
+    rng = np.random.default_rng(3)
+    s = rng.normal(size=(400, 1))
+    x = {m: np.hstack([0.8 * s + 0.6 * rng.normal(size=(400, 12)), rng.normal(size=(400, 150))]) for m in "ab"}
+    train = {m: v[:80] for m, v in x.items()}
+    fresh = variates({m: v[80:] for m, v in x.items()}, canonical_projections(train, everyone(train), 80, 3))
+    assert abs(np.corrcoef(fresh["a"][:, 0], s[80:, 0])[0, 1]) > 0.8
+
+
+def test_nuisances_find_no_variate():
+    rng = np.random.default_rng(0)
+    depth, s = rng.normal(size=(500, 1)), rng.normal(size=(500, 1))
+    x = {m: np.hstack([5 * depth + rng.normal(size=(500, 6)), s + 0.5 * rng.normal(size=(500, 3))]) for m in "ab"}
+    blind = variates(x, canonical_projections(x, everyone(x), 500, 2))
+    told = variates(x, canonical_projections(x, everyone(x), 500, 2, nuisance=depth))
+    assert abs(np.corrcoef(blind["a"][:, 0], depth[:, 0])[0, 1]) > 0.9
+    assert abs(np.corrcoef(told["a"][:, 0], s[:, 0])[0, 1]) > 0.9
+
+
+def test_loadings_are_the_regression_on_the_variates():
+    _, x = views()
+    found = canonical_projections(x, everyone(x), 300, n_canonical=3)
+    for m, z in variates(x, found).items():
+        expected = np.linalg.lstsq(z, x[m] - x[m].mean(0), rcond=None)[0]
+        np.testing.assert_allclose(found[m].loadings, expected, atol=1e-6)
+
+
+def test_one_modality_keeps_its_components():
+    _, x = views()
+    found = canonical_projections({"view0": x["view0"]}, {"view0": np.arange(300)}, 300, n_canonical=3)["view0"]
+    assert (found.agreement == 1).all()
+    np.testing.assert_allclose(variates(x, {"view0": found})["view0"].std(0), 1.0, rtol=1e-6)

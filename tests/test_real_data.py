@@ -11,7 +11,7 @@ import pytest
 
 import vennvi
 
-MODELS = [vennvi.MVAE, vennvi.MoPoEVAE, vennvi.MMVAE, vennvi.MMVAEPlusPlus]
+MODELS = [vennvi.MVAE, vennvi.MoPoEVAE, vennvi.MMVAE, vennvi.MMVAEPlusPlus, vennvi.VennVI]
 
 
 def subset(mdata, n_obs, n_vars):

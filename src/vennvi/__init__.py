@@ -3,7 +3,7 @@
 from importlib.metadata import version
 
 from vennvi import data, metrics, pl
-from vennvi.model import MMVAE, MVAE, MMVAEPlusPlus, MoPoEVAE
+from vennvi.model import MMVAE, MVAE, MMVAEPlusPlus, MoPoEVAE, VennVI
 
-__all__ = ["MMVAE", "MVAE", "MMVAEPlusPlus", "MoPoEVAE", "data", "metrics", "pl"]
+__all__ = ["MMVAE", "MVAE", "MMVAEPlusPlus", "MoPoEVAE", "VennVI", "data", "metrics", "pl"]
 __version__ = version("vennvi")

@@ -1,39 +1,67 @@
-r"""Where the shared encoders start: generalised canonical correlation analysis of all modalities.
+r"""What all modalities agree on, linearly: regularised generalised canonical correlation analysis of principal components.
 
-Each modality is reduced to its leading principal components, these are whitened (:math:`U_m`, orthonormal columns), and
-the directions that the modalities agree on are the leading left singular vectors :math:`G` of
-:math:`[U_1, \dots, U_M]` (MAXVAR; Kettenring 1971). For two modalities that is canonical correlation analysis.
+Each modality, its features brought to about the same variance, is reduced to its leading principal components :math:`T_m`, from
+which nuisances (depth, batches) are regressed out. These are whitened with a ridge :math:`\kappa`, and the directions
+that the modalities agree on are the leading eigenvectors of the matrix of all their correlations (MAXVAR; Kettenring
+1971; with two modalities and :math:`\kappa = 0` that is canonical correlation analysis):
+
+.. math:: R_{ab} = D_a \frac{T_a^\top T_b}{n_{ab}} D_b, \qquad D_m = \operatorname{diag}(\lambda_m + \kappa \bar\lambda_m)^{-1/2},
+          \qquad R\, v = \rho\, v
+
+over the cells :math:`n_{ab}` that have both modalities. The number of components and the ridge are chosen by the correlation of
+the variates on cells held out (five folds), and so is what is reported as agreement: in sample, fifty components of a
+hundred patients agree perfectly whatever they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, svds
 
 Array = NDArray[np.floating]
+Matrices = Mapping[str, "Array | sparse.csr_array"]
+
+#: Ridges to choose from, relative to the mean variance of the components.
+RIDGES = (0.0, 0.1, 1.0, 10.0, 100.0)
+_N_FOLDS = 5
+#: Variates that the choice looks at.
+_N_SCORED = 10
+#: A stronger ridge wins if it scores at least this fraction of the best.
+_TOLERANCE = 0.95
+#: Variance, relative to the mean one, that is added to every feature's before it is brought to 1.
+_RARE = 0.03
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Canonical variates of one modality: ``(x - mean) @ weight`` has unit variance over the cells it was fitted on."""
+    """Canonical variates of one modality, ``(x - mean) @ weight``, of unit variance over the cells they were fitted on."""
 
     weight: Array
     """Shape ``(n_features, n_canonical)``."""
     mean: Array
     """Shape ``(n_features,)``."""
+    agreement: Array
+    """Correlation of each variate with that of the modality that agrees best, on held-out cells, made non-increasing,
+    between 0 and 1; shape ``(n_canonical,)``. 1 if there is one modality only."""
+    loadings: Array
+    """Regression of the features on the variates, ``x - mean`` by ``variates @ loadings``; shape
+    ``(n_canonical, n_features)``."""
 
 
 def canonical_projections(
-    matrices: Mapping[str, Array | sparse.csr_array],
+    matrices: Matrices,
     rows: Mapping[str, NDArray[np.integer]],
     n_obs: int,
     n_canonical: int,
-    n_components: int = 50,
+    n_components: int = 100,
+    nuisance: Array | None = None,
     seed: int = 0,
 ) -> dict[str, Projection]:
     """Fit the canonical variates of any number of modalities, cells missing from some.
@@ -49,9 +77,12 @@ def canonical_projections(
     n_canonical
         Canonical variates to return; fewer than asked for are padded with zeros.
     n_components
-        Principal components of each modality; at most a fifth of its cells, so that few cells cannot agree by chance.
+        Largest number of principal components of each modality.
+    nuisance
+        What the variates must not be found by, shape ``(n_obs, n_nuisance)``: log depth, one-hot batches. It is
+        regressed out of the components.
     seed
-        Seed of the iterative singular value decomposition.
+        Seed of the iterative singular value decomposition and of the folds.
 
     Returns
     -------
@@ -67,43 +98,160 @@ def canonical_projections(
     >>> a, b = ((x[m] - found[m].mean) @ found[m].weight for m in "ab")
     >>> bool(abs(np.corrcoef(a[:, 0], b[:, 0])[0, 1]) > 0.99)
     True
+    >>> bool(found["a"].agreement[0] > 0.9 > 0.3 > found["a"].agreement[1])
+    True
     """
-    whitened, maps, means = {}, {}, {}
+    scales, means, maps, scores = {}, {}, {}, {}
     for m, x in matrices.items():
-        k = min(n_components, max(x.shape[0] // 5, 1), x.shape[1])
-        means[m] = np.asarray(x.mean(axis=0)).ravel()
-        left, values, right = _leading(x, means[m], k, seed)
-        keep = values > 1e-6 * values.max(initial=1e-12)
-        whitened[m] = np.zeros((n_obs, int(keep.sum())))
-        whitened[m][rows[m]] = left[:, keep]
-        maps[m] = right[keep].T / values[keep]
-    agreed, *_ = np.linalg.svd(np.hstack(list(whitened.values())), full_matrices=False)
-    agreed = agreed[:, :n_canonical]
+        means[m], scales[m] = _moments(x)
+        k = min(n_components, x.shape[1], max(x.shape[0] - 2, 1))
+        scores[m], maps[m] = _components(x, means[m], scales[m], k, seed)
+        if nuisance is not None:
+            scores[m] = _residual(scores[m], nuisance[rows[m]])
+    grams = _Grams(scores, rows, n_obs, seed)
+    k, ridge, agreement = _choose(grams, n_canonical, n_obs)
+    weights = _variates(grams.total(), k, ridge, n_canonical)
     projections = {}
     for m, x in matrices.items():
-        weight = maps[m] @ (whitened[m].T @ agreed)
-        variates = x @ weight - means[m] @ weight
-        sd = np.asarray(variates).std(axis=0)
-        weight = np.divide(weight, sd, out=np.zeros_like(weight), where=sd > 1e-12)
-        projections[m] = Projection(np.pad(weight, ((0, 0), (0, n_canonical - weight.shape[1]))), means[m])
+        weight = (maps[m][:, : len(weights[m])] * scales[m][:, None]) @ weights[m]
+        variates = np.asarray(x @ weight - means[m] @ weight)
+        sd = variates.std(axis=0)
+        scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 1e-12)
+        weight, variates = weight * scale, variates * scale
+        gram = np.linalg.pinv(variates.T @ variates, rcond=1e-6, hermitian=True)
+        loadings = gram @ (np.asarray(x.T @ variates).T - np.outer(variates.sum(axis=0), means[m]))
+        missing = n_canonical - weight.shape[1]
+        projections[m] = Projection(
+            np.pad(weight, ((0, 0), (0, missing))),
+            means[m],
+            np.pad(agreement[m], (0, missing)),
+            np.pad(loadings, ((0, missing), (0, 0))),
+        )
     return projections
 
 
-def _leading(x, mean: Array, k: int, seed: int) -> tuple[Array, Array, Array]:
-    """Leading singular triplets of ``x - mean``, largest first, without making a sparse ``x`` dense."""
-    if k >= min(x.shape) - 1 or (not sparse.issparse(x) and min(x.shape) <= 500):
-        dense = (x.toarray() if sparse.issparse(x) else np.asarray(x)) - mean
+# ------------------------------------------------------------------------------------------------ principal components
+def _moments(x) -> tuple[Array, Array]:
+    """Mean of every feature, and what brings its variance to about 1."""
+    mean = np.asarray(x.mean(axis=0)).ravel()
+    squares = x.multiply(x) if sparse.issparse(x) else np.square(x)
+    variance = np.clip(np.asarray(squares.mean(axis=0)).ravel() - mean**2, 0.0, None)
+    return mean, 1.0 / np.sqrt(variance + _RARE * variance.mean() + 1e-12)
+
+
+def _components(x, mean: Array, scale: Array, k: int, seed: int) -> tuple[Array, Array]:
+    """Scores ``(n, k)`` and directions ``(n_features, k)`` of ``(x - mean) * scale``; a sparse ``x`` stays sparse."""
+    if k >= min(x.shape) - 1 or (not sparse.issparse(x) and min(x.shape) <= 1000):
+        dense = ((x.toarray() if sparse.issparse(x) else np.asarray(x)) - mean) * scale
         left, values, right = np.linalg.svd(dense, full_matrices=False)
-        return left[:, :k], values[:k], right[:k]
-    ones = np.ones(x.shape[0])
-    centred = LinearOperator(
-        shape=x.shape,
-        dtype=np.float64,
-        matvec=lambda v: x @ v - (mean @ v) * ones,
-        rmatvec=lambda u: x.T @ u - mean * u.sum(),
-        matmat=lambda v: x @ v - mean @ v,
-        rmatmat=lambda u: x.T @ u - np.outer(mean, u.sum(axis=0)),
-    )
-    left, values, right = svds(centred, k=k, random_state=seed)
-    order = np.argsort(values)[::-1]
-    return left[:, order], values[order], right[order]
+        left, values, right = left[:, :k], values[:k], right[:k]
+    else:
+        ones = np.ones(x.shape[0])
+        shift = mean * scale
+        operator = LinearOperator(
+            shape=x.shape,
+            dtype=np.float64,
+            matvec=lambda v: x @ (scale * v) - (shift @ v) * ones,
+            rmatvec=lambda u: scale * (x.T @ u) - shift * u.sum(),
+            matmat=lambda v: x @ (scale[:, None] * v) - shift @ v,
+            rmatmat=lambda u: scale[:, None] * (x.T @ u) - np.outer(shift, u.sum(axis=0)),
+        )
+        left, values, right = svds(operator, k=k, random_state=seed)
+        order = np.argsort(values)[::-1]
+        left, values, right = left[:, order], values[order], right[order]
+    keep = values > 1e-6 * values.max(initial=1e-12)
+    return left[:, keep] * values[keep], right[keep].T
+
+
+def _residual(scores: Array, nuisance: Array) -> Array:
+    """Scores less what the nuisances explain of them linearly."""
+    design = np.column_stack([np.ones(len(nuisance)), nuisance])
+    return scores - design @ np.linalg.lstsq(design, scores, rcond=None)[0]
+
+
+# -------------------------------------------------------------------------------------------------- canonical variates
+class _Grams:
+    """Sums of products of the scores of every two modalities, fold by fold: all that the fits need."""
+
+    def __init__(self, scores: Mapping[str, Array], rows: Mapping[str, NDArray[np.integer]], n_obs: int, seed: int):
+        self.names = tuple(scores)
+        fold_of = np.random.default_rng(seed).permutation(n_obs) % _N_FOLDS
+        full = {}
+        for m, t in scores.items():
+            full[m] = np.zeros((n_obs, t.shape[1]))
+            full[m][rows[m]] = t
+        present = {m: np.isin(np.arange(n_obs), rows[m]) for m in scores}
+        self.folds = []
+        for fold in range(_N_FOLDS):
+            cells = fold_of == fold
+            self.folds.append(
+                {
+                    (a, b): (full[a][cells].T @ full[b][cells], int((present[a] & present[b])[cells].sum()))
+                    for a, b in product(self.names, repeat=2)
+                }
+            )
+
+    def total(self, but: int | None = None) -> dict:
+        """Mean products over all folds, or all but one."""
+        kept = [fold for i, fold in enumerate(self.folds) if i != but]
+        return {key: sum(f[key][0] for f in kept) / max(sum(f[key][1] for f in kept), 1) for key in self.folds[0]}
+
+    def held_out(self, fold: int) -> dict:
+        """Mean products over one fold."""
+        return {key: gram / max(n, 1) for key, (gram, n) in self.folds[fold].items()}
+
+
+def _variates(gram: Mapping, k: int, ridge: float, n_canonical: int) -> dict[str, Array]:
+    """Weights of the first ``k`` components in each canonical variate, by modality."""
+    names = list(dict.fromkeys(a for a, _ in gram))
+    whiten = {}
+    for m in names:
+        variances = np.clip(np.diag(gram[m, m])[:k], 1e-12, None)
+        whiten[m] = 1.0 / np.sqrt(variances + ridge * variances.mean())
+    blocks = [[whiten[a][:, None] * gram[a, b][:k, :k] * whiten[b] for b in names] for a in names]
+    matrix = np.block(blocks)
+    size = len(matrix)
+    n = min(n_canonical, *(len(w) for w in whiten.values()))
+    _, vectors = eigh((matrix + matrix.T) / 2, subset_by_index=(size - n, size - 1))
+    vectors, weights, start = vectors[:, ::-1], {}, 0
+    for m in names:
+        weights[m] = whiten[m][:, None] * vectors[start : start + len(whiten[m])]
+        start += len(whiten[m])
+    return weights
+
+
+def _agreement(grams: _Grams, k: int, ridge: float, n_canonical: int) -> dict[str, Array]:
+    """Correlation of each variate with the best agreeing other modality's, mean over the folds held out."""
+    folds: dict[str, list[Array]] = {m: [] for m in grams.names}
+    for fold in range(_N_FOLDS):
+        weights = _variates(grams.total(but=fold), k, ridge, n_canonical)
+        held = grams.held_out(fold)
+
+        def products(a: str, b: str, weights=weights, held=held) -> Array:
+            return np.einsum("ik,ij,jk->k", weights[a], held[a, b][: len(weights[a]), : len(weights[b])], weights[b])
+
+        variance = {m: np.clip(products(m, m), 1e-12, None) for m in grams.names}
+        for a in grams.names:
+            others = [products(a, b) / np.sqrt(variance[a] * variance[b]) for b in grams.names if b != a]
+            folds[a].append(np.array(others))
+    means = {m: np.mean(values, axis=0).max(axis=0) for m, values in folds.items()}
+    return {m: np.maximum.accumulate(np.clip(r, 0, 1)[::-1])[::-1] for m, r in means.items()}
+
+
+def _choose(grams: _Grams, n_canonical: int, n_obs: int) -> tuple[int, float, dict[str, Array]]:
+    """Number of components, ridge, and the agreement that they reach on held-out cells."""
+    widest = max(len(grams.folds[0][m, m][0]) for m in grams.names)
+    sizes = sorted({min(k, widest) for k in (max(n_obs // 5, 1), 50, 100) if k <= 100})
+    if len(grams.names) == 1:
+        m = grams.names[0]
+        k = min(n_canonical, widest)
+        return k, 0.0, {m: np.ones(k)}
+    tried = []
+    for k, ridge in product(sizes, RIDGES):
+        agreement = _agreement(grams, k, ridge, n_canonical)
+        score = float(np.mean([np.square(r[:_N_SCORED]).sum() for r in agreement.values()]))
+        tried.append((score, k, ridge, agreement))
+    best = max(score for score, *_ in tried)
+    good = [entry for entry in tried if entry[0] >= _TOLERANCE * best]
+    _, k, ridge, agreement = max(good, key=lambda entry: (entry[2], -entry[1]))
+    return k, ridge, agreement

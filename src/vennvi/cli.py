@@ -22,6 +22,7 @@ console = Console()
 class ModelName(StrEnum):
     """Models by the name of their class."""
 
+    VennVI = "VennVI"
     MVAE = "MVAE"
     MoPoEVAE = "MoPoEVAE"
     MMVAE = "MMVAE"
@@ -71,14 +72,14 @@ def demo(
 def fit(
     source: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="MuData to read (.h5mu).")],
     target: Annotated[Path, typer.Argument(help="Where to write it with its latents (.h5mu).")],
-    model: Annotated[ModelName, typer.Option(help="Model to train.")] = ModelName.MMVAEPlusPlus,
+    model: Annotated[ModelName, typer.Option(help="Model to train.")] = ModelName.VennVI,
     layer: Annotated[list[str] | None, typer.Option(help="MODALITY or MODALITY=LAYER to use; all by default.")] = None,
     likelihood: Annotated[list[str] | None, typer.Option(help="MODALITY=LIKELIHOOD, e.g. atac=poisson.")] = None,
     batch_key: Annotated[str | None, typer.Option(help="Column of batches.")] = None,
     labels_key: Annotated[str | None, typer.Option(help="Column of labels: makes the model supervised.")] = None,
     unlabeled_category: Annotated[str | None, typer.Option(help="Label that means not known.")] = None,
-    n_shared: Annotated[int, typer.Option(min=1)] = 10,
-    n_private: Annotated[int, typer.Option(min=0)] = 10,
+    n_shared: Annotated[int | None, typer.Option(min=1, help="By default the model's.")] = None,
+    n_private: Annotated[int | None, typer.Option(min=0, help="By default the model's.")] = None,
     max_epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the cells; fewer the more there are.")
     ] = None,
@@ -111,7 +112,9 @@ def fit(
             labels_key=labels_key,
             unlabeled_category=unlabeled_category,
         )
-        trained = cls(mdata, n_shared=n_shared, n_private=n_private, likelihoods=likelihoods)
+        given = {"n_shared": n_shared, "n_private": n_private}
+        sizes = {name: size for name, size in given.items() if size is not None}
+        trained = cls(mdata, likelihoods=likelihoods, **sizes)
     except (KeyError, ValueError, TypeError) as error:  # the user's input, named in the message
         console.print(f"[red]Error:[/red] {error.args[0]}", highlight=False)
         raise typer.Exit(2) from None

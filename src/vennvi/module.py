@@ -63,6 +63,8 @@ class SharedPrivateVAE(BaseModuleClass):
         Weight of the private latents' KL terms relative to the shared ones'.
     n_canonical
         Canonical variates that the shared posteriors are read off (:class:`~vennvi.nn.CanonicalHead`); off with 0.
+    residual_private
+        With canonical variates, whether the private encoders read what these leave of the data.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class SharedPrivateVAE(BaseModuleClass):
         alignment_scale: float = 0.2,
         private_kl_weight: float = 1.0,
         n_canonical: int = 0,
+        residual_private: bool = False,
     ):
         super().__init__()
         self.alignment_weight, self.alignment_scale = alignment_weight, alignment_scale
@@ -116,6 +119,7 @@ class SharedPrivateVAE(BaseModuleClass):
                     dropout_rate,
                     n_covariates if encode_covariates else 0,
                     n_canonical,
+                    residual_private,
                 )
                 for m, d in n_inputs.items()
             }
@@ -134,6 +138,8 @@ class SharedPrivateVAE(BaseModuleClass):
             }
         )
         self.classifier = nn.Linear(n_shared, n_labels) if n_labels else None
+        # what each modality can tell about the shared latent (see vennvi.information); NaN until read
+        self.register_buffer("information", torch.full((len(self.modalities), n_shared, n_shared), torch.nan))
 
     def likelihood(self, modality: str) -> Likelihood:
         """Likelihood of one modality."""

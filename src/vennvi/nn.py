@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn.functional import embedding_bag, softplus
 
 from vennvi._sparse import is_sparse
+from vennvi.canonical import Projection
 from vennvi.fusion import gaussian
 
 #: Floor of every posterior sd: without one, wide data drive it to zero and the loss to NaN within a dozen steps.
 POSTERIOR_SD_FLOOR = 1e-3
+#: No canonical variate is shrunk below this: what agrees linearly a little may agree otherwise.
+MIN_AGREEMENT = 0.05
+#: From this agreement on, a canonical variate is taken out of the private encoder's input as a whole.
+WHOLE_AGREEMENT = 0.3
+#: Variates that can be taken out of it.
+MAX_EXPLAINED_VARIATES = 20
 
 
 class InputLinear(nn.Module):
@@ -57,31 +65,49 @@ def hidden_layers(n_hidden: int, n_layers: int, dropout_rate: float) -> nn.Seque
 class CanonicalHead(nn.Module):
     r"""Shared posterior read off a few canonical variates instead of the whole modality.
 
-    .. math:: c = (x - \bar x) W, \qquad \mu = c A + f_\mu(c), \qquad \sigma = \text{softplus}(f_\sigma(c)) + 10^{-3}
+    .. math:: c = a \odot (x - \bar x) W, \qquad \mu = c A + f_\mu(c), \qquad \sigma = \text{softplus}(f_\sigma(c)) + 10^{-3}
 
     The projection :math:`W` is set by :func:`vennvi.canonical.canonical_projections` and stays fixed: a network on
-    ``n_canonical`` numbers cannot memorise which cells belong together, as one on the whole modality does.
+    ``n_canonical`` numbers cannot memorise which cells belong together, as one on the whole modality does. Each variate
+    is shrunk by its agreement :math:`a` with the other modalities on held-out cells.
+
+    What the agreeing variates explain of the modality is at hand for the private encoder to be spared
+    (:meth:`explained`): variates with an agreement of .3 or more count whole, weaker ones in proportion.
     """
 
-    def __init__(self, n_input: int, n_canonical: int, n_shared: int, n_hidden: int):
+    explained_loadings: Tensor
+
+    def __init__(self, n_input: int, n_canonical: int, n_shared: int, n_hidden: int, n_covariates: int = 0):
         super().__init__()
         self.projection = InputLinear(n_input, n_canonical)
         self.projection.requires_grad_(False)
         self.linear = nn.Linear(n_canonical, n_shared, bias=False)
-        self.hidden = nn.Sequential(nn.Linear(n_canonical, n_hidden), nn.LeakyReLU())
+        self.hidden = nn.Sequential(nn.Linear(n_canonical + n_covariates, n_hidden), nn.LeakyReLU())
         self.output = nn.Linear(n_hidden, 2 * n_shared)
+        self.register_buffer("explained_loadings", torch.zeros(min(n_canonical, MAX_EXPLAINED_VARIATES), n_input))
         with torch.no_grad():  # at the start the latents are the first canonical variates, nearly
             self.linear.weight.copy_(torch.eye(n_shared, n_canonical))
             self.output.weight[:n_shared].mul_(0.1)
 
-    def start(self, weight: Tensor, mean: Tensor) -> None:
-        """Set the projection: weights ``(n_input, n_canonical)`` for inputs of the given mean ``(n_input,)``."""
+    def start(self, projection: Projection) -> None:
+        """Set the projection, the variates shrunk by their agreement."""
+        shrink = np.maximum(projection.agreement, MIN_AGREEMENT)
+        weight = torch.as_tensor(projection.weight * shrink)
         self.projection.weight.data.copy_(weight)
-        self.projection.bias.data.copy_(-(mean @ weight))
+        self.projection.bias.data.copy_(-(torch.as_tensor(projection.mean) @ weight))
+        n = len(self.explained_loadings)
+        fraction = np.clip(projection.agreement / WHOLE_AGREEMENT, 0, 1)[:n] / shrink[:n]
+        self.explained_loadings.copy_(torch.as_tensor(fraction[:, None] * projection.loadings[:n]))
 
-    def forward(self, x: Tensor) -> Normal:
-        variates = self.projection(x)
-        loc, raw = self.output(self.hidden(variates)).chunk(2, dim=-1)
+    def explained(self, variates: Tensor, weight: Tensor) -> Tensor:
+        """What the agreeing variates explain of the input, seen through a weight ``(n_input, n_output)``."""
+        n = len(self.explained_loadings)
+        return variates[:, :n] @ (self.explained_loadings @ weight)
+
+    def forward(self, variates: Tensor, covariates: Tensor | None = None) -> Normal:
+        """Posterior of the shared latent, from the variates ``(n, n_canonical)`` and what the encoders read besides."""
+        read = variates if covariates is None else torch.cat([variates, covariates], dim=-1)
+        loc, raw = self.output(self.hidden(read)).chunk(2, dim=-1)
         return gaussian(loc + self.linear(variates), softplus(raw) + POSTERIOR_SD_FLOOR)
 
 
@@ -90,7 +116,8 @@ class Encoder(nn.Module):
 
     .. math:: h = f(x W + c V + b), \quad \mu = h A_\mu, \quad \sigma = \text{softplus}(h A_\sigma) + 10^{-3}
 
-    With ``n_canonical``, the shared one is a :class:`CanonicalHead`.
+    With ``n_canonical``, the shared one is a :class:`CanonicalHead`; with ``residual_private`` besides, the private one
+    reads what the agreeing variates leave of :math:`x`.
     """
 
     def __init__(
@@ -103,12 +130,14 @@ class Encoder(nn.Module):
         dropout_rate: float = 0.0,
         n_covariates: int = 0,
         n_canonical: int = 0,
+        residual_private: bool = False,
     ):
         super().__init__()
         self.input = InputLinear(n_input, n_hidden)
         self.covariates = nn.Linear(n_covariates, n_hidden, bias=False) if n_covariates else None
         self.hidden = hidden_layers(n_hidden, n_layers, dropout_rate)
-        self.canonical = CanonicalHead(n_input, n_canonical, n_shared, n_hidden) if n_canonical else None
+        self.canonical = CanonicalHead(n_input, n_canonical, n_shared, n_hidden, n_covariates) if n_canonical else None
+        self.residual_private = residual_private and n_canonical > 0
         self.shared = None if n_canonical else nn.Linear(n_hidden, 2 * n_shared)
         self.private = nn.Linear(n_hidden, 2 * n_private)
 
@@ -117,9 +146,13 @@ class Encoder(nn.Module):
         h = self.input(x)
         if self.covariates is not None:
             h = h + self.covariates(covariates)
-        h = self.hidden(h)
-        shared = self.canonical(x) if self.canonical is not None else _posterior(self.shared(h))  # type: ignore[misc]
-        return shared, _posterior(self.private(h))
+        if self.canonical is None:
+            h = self.hidden(h)
+            return _posterior(self.shared(h)), _posterior(self.private(h))  # type: ignore[misc]
+        variates = self.canonical.projection(x)
+        if self.residual_private:
+            h = h - self.canonical.explained(variates, self.input.weight)
+        return self.canonical(variates, covariates), _posterior(self.private(self.hidden(h)))
 
 
 def _posterior(parameters: Tensor) -> Normal:

@@ -49,7 +49,7 @@ def test_restrict_refuses_what_there_is_not():
         gp.restrict(latents=["3+3+3"])
     with pytest.raises(ValueError, match=r"no experiment 'nope'; the experiments are gp,"):
         get_experiment("nope")
-    with pytest.raises(ValueError, match="no model 'nope'; the models are MMVAEPlusPlus-aligned, MMVAEPlusPlus,"):
+    with pytest.raises(ValueError, match="no model 'nope'; the models are VennVI, MMVAEPlusPlus,"):
         get_model("nope")
     assert get_model("mmvaeplusplus") is MODELS["MMVAEPlusPlus"]
 

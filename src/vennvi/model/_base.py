@@ -105,6 +105,8 @@ class SharedPrivateModel(
     n_canonical
         Canonical variates of all modalities that the shared latents are read off, found on the training cells when
         training starts; 0, as in the paper's models, reads them off the modality itself.
+    residual_private
+        With ``n_canonical``: whether the private encoders read what the canonical variates leave of the data.
 
     Raises
     ------
@@ -142,6 +144,7 @@ class SharedPrivateModel(
         alignment_scale: float = 0.2,
         private_kl_weight: float = 1.0,
         n_canonical: int = 0,
+        residual_private: bool = False,
     ):
         super().__init__(adata, registry)
         for name, mapping in (
@@ -185,6 +188,7 @@ class SharedPrivateModel(
             alignment_scale=alignment_scale,
             private_kl_weight=private_kl_weight,
             n_canonical=n_canonical,
+            residual_private=residual_private,
         )
         for m, summary in summaries.items():
             self._read_statistics(m, summary)

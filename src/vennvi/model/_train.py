@@ -94,7 +94,8 @@ class TrainMixin(UnsupervisedTrainingMixin):
             self._start_canonical(splitter.train_idx)
         # curves are logged by epoch; with scvi-tools' 10, Lightning warns of small data
         trainer_kwargs.setdefault("log_every_n_steps", 1)
-        return super().train(
+        self.module.train()  # reading latents in between left it in evaluation mode, and Lightning leaves modes alone
+        super().train(
             max_epochs=max_epochs,
             accelerator=accelerator,
             devices=devices,
@@ -107,6 +108,9 @@ class TrainMixin(UnsupervisedTrainingMixin):
             plan_kwargs=plan_kwargs,
             **trainer_kwargs,
         )
+        self.module.information.fill_(torch.nan)  # of the decoders as they were
+        if self._default_joint == "information":
+            self._read_information()
 
     @torch.inference_mode()
     def _start_canonical(self, train_indices: NDArray) -> None:
@@ -116,26 +120,34 @@ class TrainMixin(UnsupervisedTrainingMixin):
             cells = np.random.default_rng(settings.seed).choice(cells, _MAX_START_CELLS, replace=False)
         parts: dict[str, list] = {m: [] for m in self.modalities}
         rows: dict[str, list] = {m: [] for m in self.modalities}
+        nuisances: list[NDArray] = []
         seen = 0
         for tensors in self._make_data_loader(adata=self.adata, indices=cells, batch_size=1024):
             tensors = {key: value.to(self.device) for key, value in tensors.items()}
             inputs = self.module._get_inference_input(tensors)
+            depths = []
             for m, x in inputs["x"].items():
-                likelihood = self.module.likelihood(m)
-                encoded = likelihood.encoder_input(x, likelihood.size(x, inputs["size_factor"][m])).cpu()
-                present = torch.nonzero(inputs["mask"][m].squeeze(-1) > 0).squeeze(-1).cpu().numpy()
+                likelihood, mask = self.module.likelihood(m), inputs["mask"][m]
+                size = likelihood.size(x, inputs["size_factor"][m])
+                depths.append(torch.where(mask > 0, size.log(), 0.0))
+                encoded = likelihood.encoder_input(x, size).cpu()
+                present = torch.nonzero(mask.squeeze(-1) > 0).squeeze(-1).cpu().numpy()
                 parts[m].append(_as_scipy(encoded)[present])
                 rows[m].append(seen + present)
+            covariates = [] if inputs["covariates"] is None else [inputs["covariates"]]
+            nuisances.append(torch.cat([*depths, *covariates], dim=-1).cpu().numpy())
             seen += len(inputs["mask"][self.modalities[0]])
         matrices = {m: (sparse.vstack(p) if sparse.issparse(p[0]) else np.concatenate(p)) for m, p in parts.items()}
+        nuisance = np.concatenate(nuisances).astype(np.float64)
         projections = canonical_projections(
-            matrices, {m: np.concatenate(r) for m, r in rows.items()}, seen, self.module.n_canonical
+            matrices,
+            {m: np.concatenate(r) for m, r in rows.items()},
+            seen,
+            self.module.n_canonical,
+            nuisance=nuisance[:, nuisance.std(axis=0) > 0],
         )
         for m, projection in projections.items():
-            self.module.encoders[m].canonical.start(
-                torch.as_tensor(projection.weight, dtype=torch.float32),
-                torch.as_tensor(projection.mean, dtype=torch.float32),
-            )
+            self.module.encoders[m].canonical.start(projection)
 
 
 def _as_scipy(x: torch.Tensor):

@@ -40,13 +40,7 @@ class Model:
 
 # Okabe & Ito's colour-blind-safe palette, and two of Tol's for the models that come on count data only.
 _ALL = (
-    Model(
-        "MMVAEPlusPlus-aligned",
-        "MMVAE++ aligned",
-        VennviAdapter("MMVAEPlusPlus", model_kwargs={"alignment_weight": 500.0, "n_canonical": 20}),
-        "#661100",
-        has_supervised=True,
-    ),
+    Model("VennVI", "VennVI", VennviAdapter("VennVI"), "#661100", has_supervised=True),
     Model("MMVAEPlusPlus", "MMVAE++", VennviAdapter("MMVAEPlusPlus"), "#D55E00", has_supervised=True),
     Model("MMVAE", "MMVAE", VennviAdapter("MMVAE"), "#0072B2", has_supervised=True),
     Model("MoPoEVAE", "MoPoE", VennviAdapter("MoPoEVAE"), "#009E73", has_supervised=True),

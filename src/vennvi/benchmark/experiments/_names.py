@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: vennvi's models, best first in the paper.
-OURS = ("MMVAEPlusPlus", "MMVAE", "MoPoEVAE", "MVAE")
+#: vennvi's models: the recommended one, then the paper's, best first there.
+OURS = ("VennVI", "MMVAEPlusPlus", "MMVAE", "MoPoEVAE", "MVAE")
 #: Peers that read real values, or counts as real values.
 REAL_VALUED = ("PCA+CCA", "MOFA", "multivae-MMVAEPlus", "multivae-DMVAE")

@@ -1,0 +1,85 @@
+"""The canonical head and what it spares the private encoder."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from vennvi.canonical import canonical_projections
+from vennvi.nn import Encoder
+
+
+def started_encoder(x, other, residual_private=True, n_canonical=4):
+    rows = {"a": np.arange(len(x)), "b": np.arange(len(x))}
+    projection = canonical_projections({"a": x, "b": other}, rows, len(x), n_canonical)["a"]
+    encoder = Encoder(x.shape[1], 2, 2, 16, 1, n_canonical=n_canonical, residual_private=residual_private)
+    encoder.canonical.start(projection)
+    return encoder, projection
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    s = rng.normal(size=(300, 2))
+    return tuple(
+        np.hstack([s @ rng.normal(size=(2, 6)), rng.normal(size=(300, 4))]) + 0.1 * rng.normal(size=(300, 10))
+        for _ in "ab"
+    )
+
+
+def test_variates_are_shrunk_by_their_agreement(data):
+    encoder, projection = started_encoder(*data)
+    found = encoder.canonical.projection(torch.as_tensor(data[0], dtype=torch.float32)).detach().numpy()
+    np.testing.assert_allclose(found.std(0), np.maximum(projection.agreement, 0.05), rtol=1e-3)
+    np.testing.assert_allclose(found.mean(0), 0.0, atol=1e-4)
+
+
+def test_private_encoder_reads_the_residual(data):
+    """As an encoder without the option does on data from which the agreeing variates were regressed out."""
+    encoder, projection = started_encoder(*data)
+    x = torch.as_tensor(data[0], dtype=torch.float32)
+    fraction = np.clip(projection.agreement / 0.3, 0, 1)
+    variates = (data[0] - projection.mean) @ projection.weight
+    residual = data[0] - (variates * fraction) @ projection.loadings
+    _, private = encoder(x)
+    encoder.residual_private = False
+    _, expected = encoder(torch.as_tensor(residual, dtype=torch.float32))
+    torch.testing.assert_close(private.loc, expected.loc, rtol=1e-3, atol=1e-4)
+    agreeing = variates[:, projection.agreement > 0.3]
+    assert agreeing.shape[1] == 2
+
+    def agreement(x):
+        return np.abs(np.corrcoef(np.hstack([agreeing, x]).T)[:2, 2:]).max()
+
+    assert agreement(data[0]) > 0.9
+    assert agreement(residual) < 0.1
+
+
+def test_sparse_is_dense(data):
+    counts = np.random.default_rng(0).poisson(np.exp(data[0] / 2)).astype(float)
+    encoder, _ = started_encoder(counts, data[1])
+    dense = torch.as_tensor(counts, dtype=torch.float32)
+    a, b = encoder(dense), encoder(dense.to_sparse_csr())
+    for x, y in zip(a, b, strict=True):
+        torch.testing.assert_close(x.loc, y.loc, rtol=1e-4, atol=1e-4)
+
+
+def test_sparse_fit_is_dense_fit():
+    rng = np.random.default_rng(0)
+    x = {m: rng.poisson(0.5, size=(80, 30)).astype(float) for m in "ab"}
+    rows = dict.fromkeys("ab", np.arange(80))
+    dense = canonical_projections(x, rows, 80, 3)
+    thin = canonical_projections({m: sparse.csr_array(v) for m, v in x.items()}, rows, 80, 3)
+    for m in "ab":
+        np.testing.assert_allclose(np.abs(dense[m].weight), np.abs(thin[m].weight), atol=1e-6)
+        np.testing.assert_allclose(np.abs(dense[m].loadings), np.abs(thin[m].loadings), atol=1e-6)
+
+
+def test_projection_takes_no_gradient(data):
+    encoder, _ = started_encoder(*data)
+    shared, private = encoder(torch.as_tensor(data[0], dtype=torch.float32))
+    (shared.loc.sum() + private.loc.sum()).backward()
+    assert encoder.canonical.projection.weight.grad is None
+    assert encoder.input.weight.grad.abs().sum() > 0
