@@ -29,18 +29,38 @@ def data():
     )
 
 
+def shrinkage(projection):
+    """As the head documents it: by the agreement; not at all there if it is excluded; by the margin if it is in doubt."""
+    margin = 2 * projection.error
+    return np.array([r if r > margin else margin if r + margin >= 0.2 else 0.0 for r in projection.agreement])
+
+
 def test_variates_are_shrunk_by_their_agreement(data):
     encoder, projection = started_encoder(*data)
     found = encoder.canonical.projection(torch.as_tensor(data[0], dtype=torch.float32)).detach().numpy()
-    np.testing.assert_allclose(found.std(0), np.maximum(projection.agreement, 0.05), rtol=1e-3)
+    np.testing.assert_allclose(found.std(0), shrinkage(projection), rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(found.mean(0), 0.0, atol=1e-4)
+    assert found.std(0)[0] > 0.9
+
+
+def test_variates_that_do_not_agree_are_dropped():
+    rng = np.random.default_rng(0)
+    s = rng.normal(size=(2000, 1))
+    a, b = (np.hstack([s + 0.2 * rng.normal(size=(2000, 2)), rng.normal(size=(2000, 8))]) for _ in "ab")
+    encoder, _ = started_encoder(a, b)
+    found = encoder.canonical.projection(torch.as_tensor(a, dtype=torch.float32)).detach().numpy()
+    assert found.std(0)[0] > 0.9
+    assert not found.std(0)[1:].any()
+    few, _ = started_encoder(a[:60], b[:60])
+    found = few.canonical.projection(torch.as_tensor(a[:60], dtype=torch.float32)).detach().numpy()
+    assert found.std(0).min() > 0.2  # sixty samples cannot exclude it
 
 
 def test_private_encoder_reads_the_residual(data):
     """As an encoder without the option does on data from which the agreeing variates were regressed out."""
     encoder, projection = started_encoder(*data)
     x = torch.as_tensor(data[0], dtype=torch.float32)
-    fraction = np.clip(projection.agreement / 0.3, 0, 1)
+    fraction = np.clip((projection.agreement + 2 * projection.error) / 0.3, 0, 1) * (shrinkage(projection) > 0)
     variates = (data[0] - projection.mean) @ projection.weight
     residual = data[0] - (variates * fraction) @ projection.loadings
     _, private = encoder(x)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, svds
+from sklearn.isotonic import isotonic_regression
 
 Array = NDArray[np.floating]
 Matrices = Mapping[str, "Array | sparse.csr_array"]
@@ -48,8 +49,10 @@ class Projection:
     mean: Array
     """Shape ``(n_features,)``."""
     agreement: Array
-    """Correlation of each variate with that of the modality that agrees best, on held-out cells, made non-increasing,
-    between 0 and 1; shape ``(n_canonical,)``. 1 if there is one modality only."""
+    """Correlation of each variate with that of the modality that agrees best, on held-out cells, between 0 and 1,
+    non-increasing by isotonic regression; shape ``(n_canonical,)``. 1 if there is one modality only."""
+    error: float
+    """Standard error of an agreement of zero, :math:`n^{-1/2}` of the cells that have another modality too."""
     loadings: Array
     """Regression of the features on the variates, ``x - mean`` by ``variates @ loadings``; shape
     ``(n_canonical, n_features)``."""
@@ -125,6 +128,7 @@ def canonical_projections(
             np.pad(weight, ((0, 0), (0, missing))),
             means[m],
             np.pad(agreement[m], (0, missing)),
+            grams.error(m),
             np.pad(loadings, ((0, missing), (0, 0))),
         )
     return projections
@@ -196,6 +200,11 @@ class _Grams:
         kept = [fold for i, fold in enumerate(self.folds) if i != but]
         return {key: sum(f[key][0] for f in kept) / max(sum(f[key][1] for f in kept), 1) for key in self.folds[0]}
 
+    def error(self, modality: str) -> float:
+        """Standard error of a correlation of zero with the modality that most cells have besides."""
+        n = [sum(fold[modality, b][1] for fold in self.folds) for b in self.names if b != modality]
+        return max(n, default=0) ** -0.5 if max(n, default=0) else 0.0
+
     def held_out(self, fold: int) -> dict:
         """Mean products over one fold."""
         return {key: gram / max(n, 1) for key, (gram, n) in self.folds[fold].items()}
@@ -235,7 +244,8 @@ def _agreement(grams: _Grams, k: int, ridge: float, n_canonical: int) -> dict[st
             others = [products(a, b) / np.sqrt(variance[a] * variance[b]) for b in grams.names if b != a]
             folds[a].append(np.array(others))
     means = {m: np.mean(values, axis=0).max(axis=0) for m, values in folds.items()}
-    return {m: np.maximum.accumulate(np.clip(r, 0, 1)[::-1])[::-1] for m, r in means.items()}
+    # the largest of fifty chance correlations is no small one: averaged over neighbours where they are out of order
+    return {m: np.clip(isotonic_regression(r, increasing=False), 0, 1) for m, r in means.items()}
 
 
 def _choose(grams: _Grams, n_canonical: int, n_obs: int) -> tuple[int, float, dict[str, Array]]:

@@ -16,9 +16,10 @@ from vennvi.fusion import gaussian
 
 #: Floor of every posterior sd: without one, wide data drive it to zero and the loss to NaN within a dozen steps.
 POSTERIOR_SD_FLOOR = 1e-3
-#: No canonical variate is shrunk below this: what agrees linearly a little may agree otherwise.
-MIN_AGREEMENT = 0.05
-#: From this agreement on, a canonical variate is taken out of the private encoder's input as a whole.
+#: A canonical variate whose agreement is within two standard errors of zero is dropped if two more leave it below this;
+#: otherwise the samples are too few to tell, and it is kept, shrunk to two standard errors.
+EXCLUDED_AGREEMENT = 0.2
+#: From this agreement on (two standard errors added), a canonical variate is taken out of the private encoder's input as a whole.
 WHOLE_AGREEMENT = 0.3
 #: Variates that can be taken out of it.
 MAX_EXPLAINED_VARIATES = 20
@@ -69,7 +70,7 @@ class CanonicalHead(nn.Module):
 
     The projection :math:`W` is set by :func:`vennvi.canonical.canonical_projections` and stays fixed: a network on
     ``n_canonical`` numbers cannot memorise which cells belong together, as one on the whole modality does. Each variate
-    is shrunk by its agreement :math:`a` with the other modalities on held-out cells.
+    is shrunk by its agreement :math:`a` with the other modalities on held-out cells, and dropped where there is none.
 
     What the agreeing variates explain of the modality is at hand for the private encoder to be spared
     (:meth:`explained`): variates with an agreement of .3 or more count whole, weaker ones in proportion.
@@ -91,13 +92,16 @@ class CanonicalHead(nn.Module):
 
     def start(self, projection: Projection) -> None:
         """Set the projection, the variates shrunk by their agreement."""
-        shrink = np.maximum(projection.agreement, MIN_AGREEMENT)
+        agreement, margin = projection.agreement, 2 * projection.error
+        doubtful = np.where(agreement + margin >= EXCLUDED_AGREEMENT, margin, 0.0)
+        shrink = np.where(agreement > margin, agreement, doubtful)
         weight = torch.as_tensor(projection.weight * shrink)
         self.projection.weight.data.copy_(weight)
         self.projection.bias.data.copy_(-(torch.as_tensor(projection.mean) @ weight))
         n = len(self.explained_loadings)
-        fraction = np.clip(projection.agreement / WHOLE_AGREEMENT, 0, 1)[:n] / shrink[:n]
-        self.explained_loadings.copy_(torch.as_tensor(fraction[:, None] * projection.loadings[:n]))
+        fraction = np.clip((agreement[:n] + margin) / WHOLE_AGREEMENT, 0, 1) * (shrink[:n] > 0)
+        scale = np.divide(fraction, shrink[:n], out=np.zeros_like(fraction), where=shrink[:n] > 0)
+        self.explained_loadings.copy_(torch.as_tensor(scale[:, None] * projection.loadings[:n]))
 
     def explained(self, variates: Tensor, weight: Tensor) -> Tensor:
         """What the agreeing variates explain of the input, seen through a weight ``(n_input, n_output)``."""

@@ -89,7 +89,7 @@ class LatentsMixin:
         """
         self._check_if_trained(warn=False)  # type: ignore[attr-defined]
         _check_space(space, modality)
-        joint = self._check_joint(joint)
+        how = self._check_joint(joint)
         if modality is not None:
             self._check_modality("modality", modality)  # type: ignore[attr-defined]
         if n_samples < 1:
@@ -97,7 +97,7 @@ class LatentsMixin:
         chunks = []
         for q_unimodal, q_private, mask, _ in self._posteriors(mdata, indices, batch_size):
             draws = [
-                self._represent(q_unimodal, q_private, mask, space, modality, give_mean, joint)
+                self._represent(q_unimodal, q_private, mask, space, modality, give_mean, how)
                 for _ in range(1 if give_mean else n_samples)
             ]
             chunks.append(torch.stack(draws).cpu())
