@@ -53,8 +53,40 @@ _ALL = (
     Model("TOTALVI", "TOTALVI", TotalVIAdapter(), "#332288"),
 )
 
+# VennVI with one addition removed; no experiment runs them unless they are asked for.
+_ABLATIONS = (
+    Model(
+        "VennVI-unaligned",
+        "VennVI without alignment",
+        VennviAdapter("VennVI", model_kwargs={"alignment_weight": 0.0}),
+        "#117733",
+        has_supervised=True,
+    ),
+    Model(
+        "VennVI-whole-private",
+        "VennVI, private encoders read everything",
+        VennviAdapter("VennVI", model_kwargs={"residual_private": False}),
+        "#999933",
+        has_supervised=True,
+    ),
+    Model(
+        "VennVI-light-private",
+        "VennVI, private KL weight 1",
+        VennviAdapter("VennVI", model_kwargs={"private_kl_weight": 1.0}),
+        "#88CCEE",
+        has_supervised=True,
+    ),
+    Model(
+        "VennVI-not-canonical",
+        "VennVI without canonical variates",
+        VennviAdapter("VennVI", model_kwargs={"n_canonical": 0}),
+        "#DDCC77",
+        has_supervised=True,
+    ),
+)
+
 #: The models by name.
-MODELS: dict[str, Model] = {model.name: model for model in _ALL}
+MODELS: dict[str, Model] = {model.name: model for model in (*_ALL, *_ABLATIONS)}
 
 
 def get_model(name: str) -> Model:
