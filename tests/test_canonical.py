@@ -138,3 +138,16 @@ def test_one_modality_keeps_its_components():
     found = canonical_projections({"view0": x["view0"]}, {"view0": np.arange(300)}, 300, n_canonical=3)["view0"]
     assert (found.agreement == 1).all()
     np.testing.assert_allclose(variates(x, {"view0": found})["view0"].std(0), 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("constant", [("view1",), ("view0", "view1", "view2")])
+def test_a_constant_modality_has_no_variates(constant):
+    _, x = views(n_views=3)
+    for m in constant:
+        x[m] = np.ones_like(x[m])
+    found = canonical_projections(x, everyone(x), 300, n_canonical=3)
+    for m, projection in found.items():
+        assert np.isfinite(projection.weight).all()
+        assert np.isfinite(projection.loadings).all()
+        assert projection.weight.any() != (m in constant)
+        assert m not in constant or not projection.agreement.any()

@@ -26,12 +26,12 @@ mdata
 
 # %% [markdown]
 # No patient needs to have every assay, and entries may be missing. With 200 patients and 9,627 features the shared
-# latents are read off canonical variates (`n_canonical`), or the encoders memorise who is who. A quarter of the patients
+# latents are read off canonical variates, or the encoders memorise who is who. A quarter of the patients
 # is held out, and every number below is theirs.
 
 # %%
-vennvi.MMVAEPlusPlus.setup_mudata(mdata)
-model = vennvi.MMVAEPlusPlus(mdata, n_shared=5, n_private=5, n_canonical=10)
+vennvi.VennVI.setup_mudata(mdata)
+model = vennvi.VennVI(mdata, n_shared=5, n_private=5)
 model.train(max_epochs=200, batch_size=32, train_size=0.75, accelerator="cpu", enable_progress_bar=False)
 
 # %% [markdown]

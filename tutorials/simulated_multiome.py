@@ -19,8 +19,8 @@ mdata
 # Counts need no normalisation: depth enters the likelihood as an offset. A fifth of the cells is held out.
 
 # %%
-vennvi.MMVAEPlusPlus.setup_mudata(mdata, batch_key="batch")
-model = vennvi.MMVAEPlusPlus(mdata, n_shared=5, n_private=5, likelihoods={"rna": "nb", "atac": "poisson"})
+vennvi.VennVI.setup_mudata(mdata, batch_key="batch")
+model = vennvi.VennVI(mdata, n_shared=5, n_private=5, likelihoods={"rna": "nb", "atac": "poisson"})
 model.train(max_epochs=60, train_size=0.8, accelerator="cpu", plan_kwargs={"lr": 2e-3}, enable_progress_bar=False)
 model.history["elbo_train"].plot()
 

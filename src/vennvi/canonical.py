@@ -216,11 +216,13 @@ def _variates(gram: Mapping, k: int, ridge: float, n_canonical: int) -> dict[str
     whiten = {}
     for m in names:
         variances = np.clip(np.diag(gram[m, m])[:k], 1e-12, None)
-        whiten[m] = 1.0 / np.sqrt(variances + ridge * variances.mean())
+        whiten[m] = 1.0 / np.sqrt(variances + ridge * variances.mean()) if len(variances) else variances
     blocks = [[whiten[a][:, None] * gram[a, b][:k, :k] * whiten[b] for b in names] for a in names]
     matrix = np.block(blocks)
     size = len(matrix)
-    n = min(n_canonical, *(len(w) for w in whiten.values()))
+    n = min([n_canonical, *(len(w) for w in whiten.values() if len(w))]) if size else 0
+    if not n:  # constant modalities
+        return {m: np.zeros((len(w), 0)) for m, w in whiten.items()}
     _, vectors = eigh((matrix + matrix.T) / 2, subset_by_index=(size - n, size - 1))
     vectors, weights, start = vectors[:, ::-1], {}, 0
     for m in names:
@@ -245,7 +247,7 @@ def _agreement(grams: _Grams, k: int, ridge: float, n_canonical: int) -> dict[st
             folds[a].append(np.array(others))
     means = {m: np.mean(values, axis=0).max(axis=0) for m, values in folds.items()}
     # the largest of fifty chance correlations is no small one: averaged over neighbours where they are out of order
-    return {m: np.clip(isotonic_regression(r, increasing=False), 0, 1) for m, r in means.items()}
+    return {m: np.clip(isotonic_regression(r, increasing=False), 0, 1) if len(r) else r for m, r in means.items()}
 
 
 def _choose(grams: _Grams, n_canonical: int, n_obs: int) -> tuple[int, float, dict[str, Array]]:

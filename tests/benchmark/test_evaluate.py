@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from vennvi.benchmark import Fit, Settings
@@ -64,3 +65,26 @@ def test_an_empty_space_reads_chance(tiny_data):
     values = rows.set_index(["space", "target", "metric"])["value"]
     assert values["shared", "y", "auc_test"] == 0.5
     assert values["shared", "shared factor", "knn_r2"] < 0.2
+
+
+def test_samples_without_a_label_are_not_read(tiny_data, truth):
+    labels = np.array(tiny_data.label("y"))
+    labels[::4] = None
+    tiny_data.mdata.obs["y"] = labels
+    assert [label is None for label in tiny_data.label("y")] == [i % 4 == 0 for i in range(len(labels))]
+    wrong = np.ones((tiny_data.mdata.n_obs, 1))
+    known = np.array([label is not None for label in labels])
+    wrong[known] = tiny_data.shared_factor[known]
+    probabilities = pd.DataFrame({"high": labels == "high", "low": labels == "low"}).astype(float)
+    fit = Fit({"shared": wrong}, label_probabilities=probabilities.iloc[tiny_data.test].replace(0.0, 0.1))
+    values = evaluate(fit, tiny_data).set_index(["space", "target", "metric"])["value"]
+    assert values["shared", "y", "accuracy_test"] == 1.0
+    assert values["classifier", "y", "accuracy_test"] == values["classifier", "y", "auc_test"] == 1.0
+
+
+def test_a_model_without_a_joint_space(tiny_data, truth):
+    fit = truth().adapter.fit(tiny_data, None, Settings(1), seed=0, supervised=False)
+    joint_less = Fit({space: latent for space, latent in fit.spaces.items() if space != "shared"})
+    rows = evaluate(joint_less, tiny_data)
+    assert set(rows["space"]) == {"shared:a", "shared:b", "private:a", "private:b", "private"}
+    assert "other views" not in set(rows["target"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix, issparse
 from scipy.stats import ttest_ind
@@ -131,6 +132,42 @@ def test_published_data_are_as_described(published, name, file, condition, width
             assert set(np.unique(values)) <= {0.0, 1.0}
         if likelihood == "nb":
             assert (values == np.round(values)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "widths", "unassigned", "n_types"),
+    [
+        pytest.param("multiome-types", "snareseq_cortex", (1677, None), "Mis", 19, id="multiome"),
+        pytest.param("citeseq-types", "pbmc10k_citeseq", (2000, 14), "unknown", 7, id="citeseq"),
+    ],
+)
+def test_all_types_are_as_described(name, file, widths, unassigned, n_types, published):
+    published(file)
+    experiment = get_experiment(name)
+    data = experiment.build(seed=0, **experiment.condition("4000").params)
+    assert data.modalities == experiment.modalities
+    assert (data.mdata.n_obs, len(data.train), len(data.test)) == (4000, 3000, 1000)
+    original = read_published(f"{file}.h5mu")
+    for m, width in zip(data.modalities, widths, strict=True):
+        assert width is None or data.mdata[m].n_vars == width
+        depth = np.asarray(original[m][data.mdata.obs_names.to_numpy()].X.sum(axis=1)).ravel()
+        np.testing.assert_allclose(data.nuisances[f"log depth of {m}"], np.log(depth), rtol=1e-5)
+    labels = data.label("cell_type")
+    known = np.array([label is not None for label in labels])
+    types = original.obs["cell_type"][data.mdata.obs_names].astype(str).to_numpy()
+    counts = pd.Series(types).value_counts()
+    rare = counts.index[counts < 15]
+    np.testing.assert_array_equal(known, ~np.isin(types, [unassigned, *rare]))
+    np.testing.assert_array_equal(labels[known], types[known])
+    assert len(set(labels[known])) == n_types
+    assert 0.7 < known[data.train].mean() < 1  # cells without a type are trained on
+    assert set(labels[data.test]) == set(labels)
+    if name == "multiome-types":
+        peaks = data.mdata["atac"].X
+        assert set(np.unique(peaks.data)) == {1.0}
+        assert np.asarray(peaks.sum(axis=0)).min() >= 20
+    other = experiment.build(seed=1, **experiment.condition("4000").params)
+    assert set(other.mdata.obs_names) != set(data.mdata.obs_names)
 
 
 @pytest.mark.parametrize(("order_on", "same"), [("train", True), ("all", False)])

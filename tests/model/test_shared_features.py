@@ -108,9 +108,9 @@ def test_false_discovery_rate_and_ranking():
     for seed in range(20):
         mdata = vennvi.data.simulate_multiome(n_obs=1500, n_genes=100, n_peaks=100, atac_density=0.3, seed=seed)
         torch.manual_seed(seed)
-        vennvi.MMVAEPlusPlus.setup_mudata(mdata, batch_key="batch", size_factor_key="size_factor")
+        vennvi.VennVI.setup_mudata(mdata, batch_key="batch", size_factor_key="size_factor")
         likelihoods = {"rna": "nb", "atac": "poisson"}
-        model = vennvi.MMVAEPlusPlus(mdata, n_shared=3, n_private=3, likelihoods=likelihoods, n_canonical=10)
+        model = vennvi.VennVI(mdata, n_shared=3, n_private=3, likelihoods=likelihoods)
         model.train(
             max_epochs=40, train_size=0.6, accelerator="cpu", plan_kwargs={"lr": 5e-3}, enable_progress_bar=False
         )

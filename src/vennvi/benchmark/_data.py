@@ -44,7 +44,8 @@ class BenchmarkData:
     likelihoods
         Likelihood of each modality, by name.
     labels
-        Columns of ``mdata.obs`` to predict; the first is the one that supervised models see (training rows only).
+        Columns of ``mdata.obs`` to predict; the first is the one that supervised models see (training rows only). Samples
+        without a label (NaN) are trained on, and left out where labels are read.
     shared_factor
         True shared factor, samples x dimensions, if known.
     private_factors
@@ -84,9 +85,12 @@ class BenchmarkData:
         """Names of the modalities, in their order in the MuData."""
         return tuple(self.mdata.mod)
 
-    def label(self, name: str) -> NDArray[np.str_]:
-        """Values of a label as strings, shape ``(n,)``."""
-        return self.mdata.obs[name].astype(str).to_numpy(dtype=str)
+    def label(self, name: str) -> NDArray[np.object_]:
+        """Values of a label as strings, ``None`` where a sample has none, shape ``(n,)``."""
+        column = self.mdata.obs[name]
+        values = np.array(column.astype(str), dtype=object)
+        values[column.isna().to_numpy()] = None
+        return values
 
 
 def data_directory() -> Path:

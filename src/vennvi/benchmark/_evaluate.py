@@ -107,7 +107,9 @@ def _factors(fit: Fit, data: BenchmarkData) -> Iterator[Row]:
 
     modalities = [m for m in data.modalities if m in data.private_factors]
     privates = [m for m in modalities if private_space(m) in fit.spaces]
-    yield from _combined("shared", "private factors", [found["shared", f"private factor:{m}"] for m in modalities], max)
+    if "shared" in fit.spaces:
+        contamination = [found["shared", f"private factor:{m}"] for m in modalities]
+        yield from _combined("shared", "private factors", contamination, max)
     own = [found[private_space(m), f"private factor:{m}"] for m in privates]
     yield from _combined("private", "own private factor", own, np.mean)
     leaks = [found[private_space(m), "shared factor"] for m in privates]
@@ -129,6 +131,8 @@ def _nuisances(fit: Fit, data: BenchmarkData) -> Iterator[Row]:
 
 
 def _alignment(fit: Fit, data: BenchmarkData) -> Iterator[Row]:
+    if "shared" not in fit.spaces:
+        return
     spaces = [fit.spaces[shared_space(m)][data.test] for m in data.modalities if shared_space(m) in fit.spaces]
     pairs = [alignment(a, b) for a, b in combinations(spaces, 2)]
     if pairs:
@@ -143,7 +147,7 @@ def _alignment(fit: Fit, data: BenchmarkData) -> Iterator[Row]:
 
 def _leakage(fit: Fit, data: BenchmarkData) -> Iterator[Row]:
     private = {m: fit.spaces[private_space(m)] for m in data.modalities if private_space(m) in fit.spaces}
-    if not private:
+    if not private or "shared" not in fit.spaces:
         return
     components = {m: _components(data, m) for m in data.modalities}
     table = leakage(private, fit.spaces["shared"], components, data.train, data.test)
@@ -175,8 +179,9 @@ def _classifier(fit: Fit, data: BenchmarkData) -> Iterator[Row]:
         return
     label, probabilities = data.labels[0], fit.label_probabilities
     truth = data.label(label)[data.test]
+    known = np.array([value is not None for value in truth])
+    truth, values = truth[known], probabilities.to_numpy()[known]
     classes = probabilities.columns.astype(str).to_numpy()
-    values = probabilities.to_numpy()
     yield "classifier", label, "accuracy_test", float(accuracy_score(truth, classes[values.argmax(axis=1)]))
     present = [i for i, name in enumerate(classes) if 0 < np.mean(truth == name) < 1]
     columns = present[-1:] if len(classes) == 2 else present

@@ -39,9 +39,7 @@ def markdown_report(results: pd.DataFrame, experiment: Experiment) -> str:
                 lines += [f"### {headline.title}", "", *_headline_table(own, headline, conditions, series), ""]
         lines += ["### Seconds of training", "", *_seconds_table(own, conditions, series), ""]
     lines += _reasons(results)
-    dates = results["date"].astype(str)
-    span = dates.min() if dates.min() == dates.max() else f"{dates.min()} to {dates.max()}"
-    lines += [f"Run {span} with {' | '.join(sorted(set(results['versions'].astype(str))))}.", ""]
+    lines += [run_with(results), ""]
     return "\n".join(lines)
 
 
@@ -69,9 +67,11 @@ def _headline_table(
     null = of_headline(results, headline, "_null")
     if len(null):
         levels = [spread(null[null["condition"] == condition]["value"]) for condition in conditions]
-        table.append(_row(["*no information*", *(f"{level.median:.2f}" if level.n else "" for level in levels)]))
+        table.append(
+            markdown_row(["*no information*", *(f"{level.median:.2f}" if level.n else "" for level in levels)])
+        )
     elif headline.chance is not None:
-        table.append(_row(["*no information*", *[f"{headline.chance:.2f}"] * len(conditions)]))
+        table.append(markdown_row(["*no information*", *[f"{headline.chance:.2f}"] * len(conditions)]))
     return table
 
 
@@ -87,11 +87,21 @@ def _seconds_table(results: pd.DataFrame, conditions: Sequence[str], series: Seq
 
 
 def _grid(conditions: Sequence[str], series: Sequence[Series], text: Callable[[Series, str], str]) -> list[str]:
-    head = [_row(["", *conditions]), _row(["---", *["---:"] * len(conditions)])]
-    return head + [_row([label_of(line), *(text(line, condition) for condition in conditions)]) for line in series]
+    head = [markdown_row(["", *conditions]), markdown_row(["---", *["---:"] * len(conditions)])]
+    return head + [
+        markdown_row([label_of(line), *(text(line, condition) for condition in conditions)]) for line in series
+    ]
 
 
-def _row(cells: Sequence[str]) -> str:
+def run_with(results: pd.DataFrame) -> str:
+    """Say when the results were run, and with which versions."""
+    dates = results["date"].astype(str)
+    span = dates.min() if dates.min() == dates.max() else f"{dates.min()} to {dates.max()}"
+    return f"Run {span} with {' | '.join(sorted(set(results['versions'].astype(str))))}."
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """One row of a Markdown table."""
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 

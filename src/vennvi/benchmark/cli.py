@@ -1,11 +1,14 @@
-"""``vennvi benchmark``: list the experiments, run one."""
+"""``vennvi benchmark``: list the experiments and groups of them, run one."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 from rich import box
 from rich.console import Console
@@ -13,8 +16,10 @@ from rich.table import Table
 
 from vennvi.benchmark._results import OtherResultsError
 from vennvi.benchmark._run import run as run_experiment
+from vennvi.benchmark._run_group import run_group
 from vennvi.benchmark.adapters import MODELS, get_model
 from vennvi.benchmark.experiments import EXPERIMENTS, get_experiment
+from vennvi.benchmark.groups import GROUPS
 
 app = typer.Typer(
     help="The paper's experiments: our models beside honest baselines.", no_args_is_help=True, add_completion=False
@@ -34,7 +39,7 @@ _SUPERVISION = {Supervision.OFF: (False,), Supervision.ON: (True,), Supervision.
 
 @app.command("list")
 def list_experiments() -> None:
-    """Show the experiments, and the models that can be compared."""
+    """Show the experiments, the groups of them, and the models that can be compared."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("experiment", no_wrap=True, style="bold")
     table.add_column("question, sweep, models")
@@ -50,14 +55,25 @@ def list_experiments() -> None:
             "\n".join(experiment.latents_label(latents) for latents in experiment.latents),
             str(experiment.n_seeds),
         )
+    groups = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    groups.add_column("group", no_wrap=True, style="bold")
+    groups.add_column("question, experiments, models")
+    groups.add_column("targets", justify="right")
+    for group in GROUPS.values():
+        names = [MODELS[name].label for name in group.models]
+        experiments = ", ".join(member.name for member in group.members)
+        groups.add_row(
+            group.name, f"{group.title}\n[dim]{experiments}\n{', '.join(names)}[/]\n", str(len(group.targets))
+        )
     console = Console()
     console.print(table, highlight=False)
+    console.print(groups, highlight=False)
     console.print("[bold]--models[/] takes any of", ", ".join(MODELS), highlight=False, soft_wrap=False)
 
 
 @app.command("run")
 def run(
-    name: Annotated[str, typer.Argument(help="Experiment; `vennvi benchmark list` shows them.")],
+    name: Annotated[str, typer.Argument(help="Experiment or group; `vennvi benchmark list` shows them.")],
     models: Annotated[
         str | None, typer.Option(help="Models, separated by commas; by default those of the experiment.")
     ] = None,
@@ -78,43 +94,81 @@ def run(
     accelerator: Annotated[str | None, typer.Option(help="cpu (default), gpu or auto.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Run failed cells again.")] = False,
 ) -> None:
-    """Run what is missing of an experiment, and write its tables and figure.
+    """Run what is missing of an experiment, and write its tables and figure; or of all experiments of a group.
 
-    Finished cells of the sweep are kept in OUT/cells and never run again: interrupt and resume as you like.
+    Finished cells of the sweep are kept in OUT/cells and never run again: interrupt and resume as you like. A group has a
+    folder for each of its experiments, and OUT/table.md says which of its targets are met; it sets the conditions, latent
+    sizes and supervision itself.
     """
     console = Console(stderr=True)
     try:
-        experiment = get_experiment(name)
-        if quick:
-            experiment = experiment.quickened()
-        chosen = [get_model(model) for model in _split(models) or experiment.models]
-        experiment = experiment.restrict(
-            models=[model.name for model in chosen],
-            conditions=_split(conditions),
-            latents=_split(latents),
-            supervision=_SUPERVISION[supervised] if supervised else None,
-            n_seeds=seeds,
-            max_epochs=max_epochs,
-            accelerator=accelerator,
-        )
+        if name in GROUPS:
+            if conditions or latents or supervised:
+                raise ValueError(
+                    f"{name} is a group, which sets conditions, latents and supervision itself: leave out --conditions, "
+                    "--latents and --supervised, or run one experiment."
+                )
+            chosen = [get_model(model) for model in _split(models) or GROUPS[name].models]
+        else:
+            experiment = get_experiment(name)
+            if quick:
+                experiment = experiment.quickened()
+            chosen = [get_model(model) for model in _split(models) or experiment.models]
+            experiment = experiment.restrict(
+                models=[model.name for model in chosen],
+                conditions=_split(conditions),
+                latents=_split(latents),
+                supervision=_SUPERVISION[supervised] if supervised else None,
+                n_seeds=seeds,
+                max_epochs=max_epochs,
+                accelerator=accelerator,
+            )
     except ValueError as error:
-        console.print(f"[red]{error}")
+        groups = "" if name in EXPERIMENTS or name in GROUPS else f" The groups are {', '.join(GROUPS)}."
+        console.print(f"[red]{error}{groups}")
         raise typer.Exit(2) from None
-    folder = out or Path("benchmark-results") / experiment.name
+    if name in GROUPS:
+        folder = out or Path("benchmark-results") / (f"{name}-quick" if quick else name)
+        with _explained(console, folder):
+            verdicts, results = run_group(
+                GROUPS[name],
+                folder,
+                models=chosen,
+                n_seeds=seeds,
+                max_epochs=max_epochs,
+                accelerator=accelerator,
+                quick=quick,
+                jobs=jobs,
+                retry=retry,
+            )
+        written = f"{folder / 'table.md'}: {sum(v.met is True for v in verdicts)} of {len(verdicts)} targets met"
+        logs = f"{folder}/*/table.md and {folder}/*/cells/*.log"
+    else:
+        folder = out or Path("benchmark-results") / experiment.name
+        with _explained(console, folder):
+            results = run_experiment(experiment, folder, models=chosen, jobs=jobs, retry=retry)
+        written = ", ".join(str(folder / name) for name in ("table.md", "figure.png", "summary.csv", "results.csv"))
+        logs = f"{folder / 'table.md'} and {folder / 'cells'}/*.log"
+    if n_failed := _n_failed(results):
+        console.print(f"[yellow]{n_failed} runs failed; see the end of {logs}.")
+    console.print(written)
+
+
+@contextlib.contextmanager
+def _explained(console: Console, folder: Path) -> Iterator[None]:
+    """Say what to do about an occupied folder or an interruption, without a traceback."""
     try:
-        results = run_experiment(experiment, folder, models=chosen, jobs=jobs, retry=retry)
+        yield
     except OtherResultsError as error:
         console.print(f"[red]{error}")
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         console.print(f"Interrupted: what is finished is in {folder}; the same command goes on from there.")
         raise typer.Exit(130) from None
-    n_failed = int((results["status"] == "failed").sum())
-    if n_failed:
-        console.print(
-            f"[yellow]{n_failed} runs failed; see the end of {folder / 'table.md'} and {folder / 'cells'}/*.log."
-        )
-    console.print(f"{folder / 'table.md'}, {folder / 'figure.png'}, {folder / 'summary.csv'}, {folder / 'results.csv'}")
+
+
+def _n_failed(results: pd.DataFrame) -> int:
+    return int((results["status"] == "failed").sum())
 
 
 def _split(text: str | None) -> list[str] | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vennvi.benchmark.adapters._base import Adapter, Fit, Latents, Settings, private_space, shared_space
 from vennvi.benchmark.adapters._mofa import MOFAAdapter
 from vennvi.benchmark.adapters._multivae import MultivaeAdapter
+from vennvi.benchmark.adapters._pca import PCAAdapter
 from vennvi.benchmark.adapters._pca_cca import PCACCAAdapter
 from vennvi.benchmark.adapters._scvi import MultiVIAdapter, TotalVIAdapter
 from vennvi.benchmark.adapters._vennvi import VennviAdapter
@@ -38,7 +39,7 @@ class Model:
     learns_by_epochs: bool = True
 
 
-# Okabe & Ito's colour-blind-safe palette, and two of Tol's for the models that come on count data only.
+# Okabe & Ito's colour-blind-safe palette, and colours of Tol's for VennVI and for what comes on count data only.
 _ALL = (
     Model("VennVI", "VennVI", VennviAdapter("VennVI"), "#661100", has_supervised=True),
     Model("MMVAEPlusPlus", "MMVAE++", VennviAdapter("MMVAEPlusPlus"), "#D55E00", has_supervised=True),
@@ -46,6 +47,7 @@ _ALL = (
     Model("MoPoEVAE", "MoPoE", VennviAdapter("MoPoEVAE"), "#009E73", has_supervised=True),
     Model("MVAE", "MVAE", VennviAdapter("MVAE"), "#CC79A7", has_supervised=True),
     Model("PCA+CCA", "PCA + CCA", PCACCAAdapter(), "#000000", learns_by_epochs=False),
+    Model("PCA", "PCA of each alone", PCAAdapter(), "#AA4499", learns_by_epochs=False),
     Model("MOFA", "MOFA", MOFAAdapter(), "#888888", learns_by_epochs=False),
     Model("multivae-MMVAEPlus", "MMVAE+ (multivae)", MultivaeAdapter("MMVAEPlus"), "#56B4E9"),
     Model("multivae-DMVAE", "DMVAE (multivae)", MultivaeAdapter("DMVAE"), "#E69F00"),

@@ -61,7 +61,8 @@ class Fit:
     ----------
     spaces
         Latent spaces, samples x dimensions, by name: ``"shared"``, ``"shared:<modality>"``, ``"private:<modality>"``.
-        A model without a space leaves it out; only ``"shared"`` is required.
+        A model without a space leaves it out; one without ``"shared"`` has spaces of single modalities that are not
+        comparable with each other.
     predictions
         Predicted values of the held-out samples in the data's units, by ``(source, target)``: two modalities, or the
         same one twice, or ``"joint"`` as the source.
