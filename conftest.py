@@ -20,3 +20,4 @@ def seeded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XLA_FLAGS", "")  # scvi-tools appends to it at every seeding
     scvi.settings.seed = 0
     scvi.settings.verbosity = logging.WARNING  # what is logged is no output of an example
+    logging.getLogger("scvi.vennvi").setLevel(logging.NOTSET)  # which the command line raises

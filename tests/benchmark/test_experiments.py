@@ -187,3 +187,9 @@ def test_cll_orders_features_on_training_patients_only(order_on, same, published
     after = cll.build(seed=0, n_genes=50, order_on=order_on).mdata
     for view in before.mod:
         assert (list(before[view].var_names) == list(after[view].var_names)) == same
+
+
+def test_a_part_lists_results_in_the_order_of_the_whole():
+    part = EXPERIMENTS["gp"].restrict(conditions=["1000/1000"], models=["PCA+CCA"]).restrict(n_seeds=1)
+    assert part.full is EXPERIMENTS["gp"]
+    assert EXPERIMENTS["gp"].full is EXPERIMENTS["gp"]

@@ -235,7 +235,7 @@ def test_latent_space_names_are_checked():
         ({"space": "private"}, "needs `modality`"),
         ({"space": "both"}, "'shared' or 'private'"),
         ({"modality": "xyz"}, "`modality` is 'xyz'.*'rna', 'atac'"),
-        ({"joint": "sum"}, "'default' or 'precision'"),
+        ({"joint": "sum"}, "'default', 'mean', 'precision', 'information'"),
         ({"n_samples": 0}, "at least 1"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -99,13 +101,17 @@ def test_training_cells_are_refused():
         model.shared_features("rna")
 
 
+#: Simulations of the test below; the documentation's numbers are of 20.
+N_SIMULATIONS = int(os.environ.get("VENNVI_SIMULATIONS", "4"))
+
+
 @pytest.mark.slow
 def test_false_discovery_rate_and_ranking():
-    """Twenty simulations: at q <= 0.05, the mean fraction of private features is 5 % or less;
+    """Several simulations: at q <= 0.05, the mean fraction of private features is 5 % or less;
     the two kinds of features are told apart.
     """
     proportions, found, auc = [], [], []
-    for seed in range(20):
+    for seed in range(N_SIMULATIONS):
         mdata = vennvi.data.simulate_multiome(n_obs=1500, n_genes=100, n_peaks=100, atac_density=0.3, seed=seed)
         torch.manual_seed(seed)
         vennvi.VennVI.setup_mudata(mdata, batch_key="batch", size_factor_key="size_factor")

@@ -89,6 +89,8 @@ class Experiment:
         The short version.
     notes
         What a reader of the table must know.
+    whole
+        The experiment that this is a part of.
     """
 
     name: str
@@ -105,6 +107,12 @@ class Experiment:
     n_seeds: int = 5
     supervision: tuple[bool, ...] = (False,)
     notes: str = ""
+    whole: Experiment | None = None
+
+    @property
+    def full(self) -> Experiment:
+        """The experiment with all its conditions, latents and models: the order of what a folder may hold."""
+        return self.whole or self
 
     def condition(self, name: str) -> Condition:
         """Condition by name.
@@ -163,7 +171,7 @@ class Experiment:
             settings = dataclasses.replace(settings, max_epochs=max_epochs)
         if accelerator is not None:
             settings = dataclasses.replace(settings, accelerator=accelerator)
-        return dataclasses.replace(self, settings=settings, **changes)
+        return dataclasses.replace(self, settings=settings, whole=self.full, **changes)
 
     def quickened(self) -> Experiment:
         """Return the short version, an experiment of its own called ``<name>-quick``."""

@@ -28,7 +28,7 @@ def draw(results: pd.DataFrame, experiment: Experiment) -> Figure:
     """
     headlines = [h for h in experiment.headlines if h.in_figure and len(of_headline(results, h))]
     latents = latent_sizes(results)
-    conditions = _ordered(results["condition"], [condition.name for condition in experiment.conditions])
+    conditions = _ordered(results["condition"], [condition.name for condition in experiment.full.conditions])
     series = series_in(results[results["status"] == "ok"], experiment)
     n_rows, n_columns = max(1, len(headlines)), max(1, len(latents))
     figure = Figure(figsize=(2.9 * n_columns + 1.9, 2.5 * n_rows + 0.6), dpi=200, layout="constrained")

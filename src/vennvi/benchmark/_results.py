@@ -122,9 +122,9 @@ def merge_cells(out: Path, experiment: Experiment) -> pd.DataFrame:
         return pd.DataFrame(columns=list(COLUMNS))
     merged = pd.concat(frames, ignore_index=True)
     ranks = {
-        "condition": {condition.name: i for i, condition in enumerate(experiment.conditions)},
-        "model": {name: i for i, name in enumerate(experiment.models)},
-        "latents": {experiment.latents_label(latents): i for i, latents in enumerate(experiment.latents)},
+        "condition": {condition.name: i for i, condition in enumerate(experiment.full.conditions)},
+        "model": {name: i for i, name in enumerate(experiment.full.models)},
+        "latents": {experiment.latents_label(latents): i for i, latents in enumerate(experiment.full.latents)},
     }
 
     def order(column: pd.Series) -> pd.Series:

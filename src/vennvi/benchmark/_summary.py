@@ -51,7 +51,7 @@ def series_in(results: pd.DataFrame, experiment: Experiment) -> list[Series]:
         (str(model), bool(supervised))
         for model, supervised in results[["model", "supervised"]].drop_duplicates().values
     }
-    rank = {name: i for i, name in enumerate(experiment.models)}
+    rank = {name: i for i, name in enumerate(experiment.full.models)}
     return sorted(found, key=lambda series: (series[1], rank.get(series[0], len(rank)), series[0]))
 
 

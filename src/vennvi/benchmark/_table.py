@@ -28,7 +28,7 @@ def markdown_report(results: pd.DataFrame, experiment: Experiment) -> str:
         '"labels": trained with the label of the training samples. "–": the model has no such space.',
         "",
     ]
-    conditions = _ordered(results["condition"], [condition.name for condition in experiment.conditions])
+    conditions = _ordered(results["condition"], [condition.name for condition in experiment.full.conditions])
     latents = latent_sizes(results)
     for sizes in latents:
         own = results[results["latents"] == sizes]
