@@ -70,10 +70,12 @@ class CanonicalHead(nn.Module):
 
     The projection :math:`W` is set by :func:`vennvi.canonical.canonical_projections` and stays fixed: a network on
     ``n_canonical`` numbers cannot memorise which cells belong together, as one on the whole modality does. Each variate
-    is shrunk by its agreement :math:`a` with the other modalities on held-out cells, and dropped where there is none.
+    is shrunk by its agreement :math:`a` with the other modalities on held-out cells; one within two standard errors of
+    zero is dropped if even two more leave it below .2, and otherwise kept, shrunk to two standard errors.
 
     What the agreeing variates explain of the modality is at hand for the private encoder to be spared
-    (:meth:`explained`): variates with an agreement of .3 or more count whole, weaker ones in proportion.
+    (:meth:`explained`): variates with an agreement of .3 or more, two standard errors granted, count whole, weaker ones
+    in proportion.
     """
 
     explained_loadings: Tensor
