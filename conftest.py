@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
+from importlib.util import find_spec
 
 import pytest
+
+# Examples of what needs an extra that is not there; annbatch needs Python 3.12 or newer.
+collect_ignore = (
+    []
+    if find_spec("annbatch")
+    else [f"src/vennvi/data/_{name}.py" for name in ("data_module", "row_sampler", "write_collection")]
+)
 
 # Read when tqdm and matplotlib are imported, so before any test module is.
 os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# The tests run in several processes, of one thread each. numba, when UMAP first runs, gives OpenMP back all of the cores, and
+# torch's threads then wait for each other.
+if "OMP_NUM_THREADS" in os.environ:
+    os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
 
 
 @pytest.fixture(autouse=True)

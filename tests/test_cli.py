@@ -65,3 +65,20 @@ def test_fit_refuses_before_writing(run, tmp_path, arguments, words):
     assert result.exit_code == 2
     assert words in result.output
     assert not (tmp_path / "out.h5mu").exists()
+
+
+def test_convert(run, tmp_path):
+    pytest.importorskip("annbatch", reason="the extra ondisk needs Python 3.12 or newer")
+    toy_mudata(3, absent=True).write(tmp_path / "in.h5mu")
+    arguments = ["convert", tmp_path / "in.h5mu", tmp_path / "out.zarr", "--layer", "rna", "--layer", "protein"]
+    result = run(*arguments, "--batch-key", "donor")
+    assert result.exit_code == 2
+    assert "`batch_key` names 'donor'" in result.output
+    result = run(*arguments, "--batch-key", "batch", "--categorical", "sex", "--continuous", "age", "--shuffle")
+    assert result.exit_code == 0, result.output
+    datamodule = vennvi.data.AnnbatchMuDataModule(tmp_path / "out.zarr")
+    assert datamodule.modalities == ("rna", "protein")
+    assert list(datamodule.obs) == ["batch", "sex", "age"]
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "exists already" in " ".join(result.output.split())

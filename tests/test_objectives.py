@@ -10,7 +10,7 @@ from torch.distributions import Normal, kl_divergence
 from toy import toy_mudata
 
 import vennvi
-from vennvi._keys import data_key, mask_key
+from vennvi._keys import data_key, mask_key, reconstruction_name
 from vennvi.objectives import mopoe
 
 MODELS = [vennvi.MVAE, vennvi.MoPoEVAE, vennvi.MMVAE, vennvi.MMVAEPlusPlus]
@@ -144,19 +144,21 @@ def test_loss_is_the_papers(cls, n_modalities, absent, labels):
 def term_gradients(model, tensors, seed=0):
     """Gradient of every reconstruction term with respect to every parameter, zeros where there is none."""
     torch.manual_seed(seed)
-    _, _, output = forward(model, tensors)
-    named = dict(model.module.named_parameters())
-    return {
-        term: {
-            name: torch.zeros_like(parameter) if gradient is None else gradient
-            for (name, parameter), gradient in zip(
-                named.items(),
-                torch.autograd.grad(value.sum(), list(named.values()), retain_graph=True, allow_unused=True),
-                strict=True,
-            )
-        }
-        for term, value in output.reconstruction_loss.items()
-    }
+    inference, generative, _ = forward(model, tensors)
+    module, found = model.module, {}
+    named = dict(module.named_parameters())
+    for m in model.modalities:
+        terms = module.objective.terms_for(m)
+        for k, term in enumerate(terms):
+            weight = torch.zeros(len(terms), len(tensors[mask_key(m)]))
+            weight[k] = -module.presence(inference["mask"], term.expert) * tensors[mask_key(m)][:, 0]
+            total, _ = module._score(m, tensors, inference["size"][m], generative["hidden"][m], weight)
+            gradients = torch.autograd.grad(total, list(named.values()), retain_graph=True, allow_unused=True)
+            found[reconstruction_name(term.expert.modalities, m)] = {
+                name: torch.zeros_like(parameter) if gradient is None else gradient
+                for (name, parameter), gradient in zip(named.items(), gradients, strict=True)
+            }
+    return found
 
 
 @pytest.mark.parametrize("n_modalities", [2, 3])

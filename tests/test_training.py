@@ -97,3 +97,56 @@ def test_training_on_missing_batches_of_a_modality():
     model = model_of(mdata)
     model.train(max_epochs=2, batch_size=1, train_size=1.0, **QUIET)
     assert np.isfinite(model.history["train_loss"].to_numpy(float)).all()
+
+
+@pytest.mark.parametrize("name", ["normal", "bernoulli", "poisson"])
+def test_feature_fraction_is_unbiased(name):
+    """Over many choices of features, loss and gradient are those of all features on average."""
+    mdata = toy_mudata(2, absent=True)
+    model = model_of(mdata, likelihoods={"atac": name})
+    tensors = next(iter(model._make_data_loader(adata=mdata, batch_size=60)))
+    module = model.module.train()
+
+    def loss_and_gradient():
+        torch.manual_seed(0)
+        inference = module.inference(**module._get_inference_input(tensors))
+        generative = module.generative(**module._get_generative_input(tensors, inference))
+        torch.manual_seed(torch.seed())
+        module.zero_grad()
+        loss = module.loss(tensors, inference, generative).loss
+        loss.backward()
+        layer = module.decoders["atac"].output.weight.grad
+        by_layer = layer.to_dense() if layer.is_sparse else layer
+        return torch.cat([loss.detach().view(1), by_layer.ravel(), module.encoders["rna"].private.weight.grad.ravel()])
+
+    exact = loss_and_gradient()
+    module.feature_fraction = {"atac": 0.4}
+    draws = torch.stack([loss_and_gradient() for _ in range(400)])
+    error = draws.std(0) / len(draws) ** 0.5
+    assert error[0] > 0
+    z = (draws.mean(0) - exact) / error.clamp_min(1e-5 * exact.abs().max())
+    assert z.abs().max() < 5.5
+    assert z.square().mean() < 3
+
+
+def test_feature_fraction_is_for_the_time_of_the_training_only():
+    model = model_of(toy_mudata(2))
+    model.train(max_epochs=2, feature_fraction={"atac": 0.3}, check_val_every_n_epoch=1, **QUIET)
+    assert model.module.feature_fraction == {}
+    assert np.isfinite(model.history["elbo_validation"].to_numpy(float)).all()
+
+
+@pytest.mark.parametrize(
+    ("fraction", "error", "message"),
+    [
+        pytest.param({"protein": 0.5}, KeyError, r"'protein'.*rna, atac", id="unknown modality"),
+        pytest.param({"atac": 0.0}, ValueError, r"\['atac'\]` is 0.0", id="nothing"),
+        pytest.param({"atac": 1.5}, ValueError, r"\['atac'\]` is 1.5", id="more than all"),
+        pytest.param({"rna": 0.5}, ValueError, r"'rna' only.*'poisson'", id="needs all features"),
+    ],
+)
+def test_bad_feature_fractions_are_refused_before_training(fraction, error, message):
+    model = model_of(toy_mudata(2))
+    with pytest.raises(error, match=message):
+        model.train(max_epochs=1, feature_fraction=fraction, **QUIET)
+    assert not model.is_trained

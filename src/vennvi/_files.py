@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,3 +32,42 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
+    """Folder to write into, beside ``path``; it takes the place of ``path`` if all went well.
+
+    Raises
+    ------
+    FileExistsError
+        If ``path`` exists and is not to be overwritten.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> target = pathlib.Path(tempfile.mkdtemp()) / "tables"
+    >>> with atomic_folder(target) as part:
+    ...     _ = (part / "table.csv").write_text("a,b")
+    ...     print(target.exists())
+    False
+    >>> [file.name for file in target.iterdir()]
+    ['table.csv']
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists already: choose another name, or pass `overwrite=True`.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part, old = (path.with_name(f".{path.stem}.{os.getpid()}.{word}{path.suffix}") for word in ("part", "old"))
+    try:
+        part.mkdir()
+        yield part
+        if path.exists():
+            os.replace(path, old)
+        os.replace(part, path)
+    finally:
+        for leftover in (part, old):
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink(missing_ok=True)

@@ -10,8 +10,18 @@ OBSM_PRIVATE = "X_private"
 EXPLAINED = "r2"
 
 
+#: Registry key of what was read off data on disk (see :mod:`vennvi.data._statistics`).
+STATISTICS = "vennvi_statistics"
+
+#: Attribute of a zarr group that makes it a collection on disk.
+COLLECTION = "vennvi_collection"
+
 #: Prefix of the number of cells that a curve of a minibatch is the mean of.
 CELLS_BEHIND = "cells_behind_"
+
+
+#: Name of the curve of :func:`vennvi.metrics.foscttm` on validation cells.
+FOSCTTM = "foscttm"
 
 
 def data_key(modality: str) -> str:

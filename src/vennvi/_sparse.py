@@ -1,9 +1,14 @@
-"""Row-wise arithmetic on CSR tensors, without ever making them dense."""
+"""Arithmetic on CSR minibatches without making them dense."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
+
+from vennvi._runs import Runs, take_runs
 
 
 def is_sparse(x: Tensor) -> bool:
@@ -27,3 +32,53 @@ def row_sums(x: Tensor) -> Tensor:
 def with_values(x: Tensor, values: Tensor) -> Tensor:
     """A CSR tensor with the same pattern and other values."""
     return torch.sparse_csr_tensor(x.crow_indices(), x.col_indices(), values, size=x.shape, check_invariants=False)
+
+
+def to_dense(x: Tensor, runs: Runs | None = None) -> Tensor:
+    """Dense minibatch, or some columns of it; dense or CSR."""
+    dense = x.to_dense() if is_sparse(x) else x
+    return dense if runs is None else take_runs(dense, runs, -1)
+
+
+def as_scipy(x: Tensor) -> sparse.csr_array:
+    """The same minibatch for scipy, without a copy of its values; of a CPU."""
+    parts = (x.values().numpy(), x.col_indices().numpy(), x.crow_indices().numpy())
+    return sparse.csr_array(parts, shape=tuple(x.shape))
+
+
+class SparseColumns:
+    """A CSR minibatch on a CPU, of which blocks of columns are made dense one after the other.
+
+    Parameters
+    ----------
+    matrix
+        Sparse by column, shape ``(n, n_features)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy import sparse
+    >>> columns = SparseColumns(sparse.csc_array(np.eye(3, dtype=np.float32)))
+    >>> columns[:, 1:3]
+    tensor([[0., 0.],
+            [1., 0.],
+            [0., 1.]])
+    """
+
+    def __init__(self, matrix: sparse.csc_array):
+        self.matrix = matrix
+
+    @classmethod
+    def of(cls, x: Tensor, runs: Runs | None = None) -> SparseColumns:
+        """Read a CSR tensor by columns: by all, or by some."""
+        matrix = as_scipy(x).tocsc()
+        return cls(matrix if runs is None else sparse.hstack([matrix[:, run] for run in runs], format="csc"))
+
+    def __getitem__(self, key: tuple[slice | NDArray, slice]) -> Tensor:
+        rows, columns = key
+        block = self.matrix[:, columns].toarray()
+        return torch.from_numpy(np.ascontiguousarray(block[rows]))
+
+    def rows(self, chosen: Tensor) -> SparseColumns:
+        """Some cells only."""
+        return SparseColumns(self.matrix[chosen.numpy()])

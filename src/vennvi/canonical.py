@@ -117,12 +117,12 @@ def canonical_projections(
     projections = {}
     for m, x in matrices.items():
         weight = (maps[m][:, : len(weights[m])] * scales[m][:, None]) @ weights[m]
-        variates = np.asarray(x @ weight - means[m] @ weight)
+        variates = np.asarray(_times(x, weight) - means[m] @ weight)
         sd = variates.std(axis=0)
         scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 1e-12)
         weight, variates = weight * scale, variates * scale
         gram = np.linalg.pinv(variates.T @ variates, rcond=1e-6, hermitian=True)
-        loadings = gram @ (np.asarray(x.T @ variates).T - np.outer(variates.sum(axis=0), means[m]))
+        loadings = gram @ (np.asarray(_times(x.T, variates)).T - np.outer(variates.sum(axis=0), means[m]))
         missing = n_canonical - weight.shape[1]
         projections[m] = Projection(
             np.pad(weight, ((0, 0), (0, missing))),
@@ -137,10 +137,15 @@ def canonical_projections(
 # ------------------------------------------------------------------------------------------------ principal components
 def _moments(x) -> tuple[Array, Array]:
     """Mean of every feature, and what brings its variance to about 1."""
-    mean = np.asarray(x.mean(axis=0)).ravel()
-    squares = x.multiply(x) if sparse.issparse(x) else np.square(x)
+    mean = np.asarray(x.mean(axis=0), dtype=np.float64).ravel()
+    squares = type(x)((np.square(x.data), x.indices, x.indptr), x.shape) if sparse.issparse(x) else np.square(x)
     variance = np.clip(np.asarray(squares.mean(axis=0)).ravel() - mean**2, 0.0, None)
     return mean, 1.0 / np.sqrt(variance + _RARE * variance.mean() + 1e-12)
+
+
+def _times(x, y: Array) -> Array:
+    """Product of a matrix, in the precision of a sparse one: in another, scipy would copy it."""
+    return np.asarray(x @ (y.astype(x.dtype) if sparse.issparse(x) else y), dtype=np.float64)
 
 
 def _components(x, mean: Array, scale: Array, k: int, seed: int) -> tuple[Array, Array]:
@@ -154,16 +159,17 @@ def _components(x, mean: Array, scale: Array, k: int, seed: int) -> tuple[Array,
         shift = mean * scale
         operator = LinearOperator(
             shape=x.shape,
-            dtype=np.float64,
-            matvec=lambda v: x @ (scale * v) - (shift @ v) * ones,
-            rmatvec=lambda u: scale * (x.T @ u) - shift * u.sum(),
-            matmat=lambda v: x @ (scale[:, None] * v) - shift @ v,
-            rmatmat=lambda u: scale[:, None] * (x.T @ u) - np.outer(shift, u.sum(axis=0)),
+            dtype=x.dtype,
+            matvec=lambda v: _times(x, scale * v) - (shift @ v) * ones,
+            rmatvec=lambda u: scale * _times(x.T, u) - shift * u.sum(),
+            matmat=lambda v: _times(x, scale[:, None] * v) - shift @ v,
+            rmatmat=lambda u: scale[:, None] * _times(x.T, u) - np.outer(shift, u.sum(axis=0)),
         )
         left, values, right = svds(operator, k=k, random_state=seed)
         order = np.argsort(values)[::-1]
         left, values, right = left[:, order], values[order], right[order]
     keep = values > 1e-6 * values.max(initial=1e-12)
+    left, values, right = (part.astype(np.float64) for part in (left, values, right))
     return left[:, keep] * values[keep], right[keep].T
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``vennvi demo``, ``vennvi fit``, ``vennvi report`` and ``vennvi benchmark``."""
+"""The command line: ``vennvi demo``, ``vennvi fit``, ``vennvi convert``, ``vennvi report`` and ``vennvi benchmark``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 app = typer.Typer(
@@ -127,6 +128,51 @@ def fit(
     console.print(
         f"Wrote {target}: X_shared{key_suffix}, and X_shared{key_suffix} and X_private{key_suffix} of each modality."
     )
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="MuData to read (.h5mu).")],
+    target: Annotated[Path, typer.Argument(help="Collection to write (a folder, .zarr).")],
+    layer: Annotated[list[str] | None, typer.Option(help="MODALITY or MODALITY=LAYER to use; all by default.")] = None,
+    batch_key: Annotated[str | None, typer.Option(help="Column of batches.")] = None,
+    labels_key: Annotated[str | None, typer.Option(help="Column of labels: makes the models supervised.")] = None,
+    unlabeled_category: Annotated[str | None, typer.Option(help="Label that means not known.")] = None,
+    size_factor: Annotated[list[str] | None, typer.Option(help="MODALITY=COLUMN of its size factors.")] = None,
+    categorical: Annotated[list[str] | None, typer.Option(help="Column of a categorical covariate.")] = None,
+    continuous: Annotated[list[str] | None, typer.Option(help="Column of a continuous covariate.")] = None,
+    shuffle: Annotated[bool, typer.Option(help="Write the cells in random order.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the order.")] = 0,
+    cells_per_dataset: Annotated[int, typer.Option(min=1, help="Cells in memory at a time.")] = 32_768,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Write a MuData file as a collection that models train from straight off the disk."""
+    _quiet()
+    layers = _pairs("layer", layer, needs_value=False)
+    size_factors = _pairs("size-factor", size_factor)
+    from vennvi.data import write_collection
+
+    logging.getLogger("scvi.vennvi").setLevel(logging.WARNING)
+    try:
+        path = write_collection(
+            source,
+            target,
+            layers=layers or None,
+            batch_key=batch_key,
+            labels_key=labels_key,
+            unlabeled_category=unlabeled_category,
+            size_factor_key=size_factors or None,
+            categorical_covariate_keys=categorical,
+            continuous_covariate_keys=continuous,
+            shuffle=shuffle,
+            seed=seed,
+            cells_per_dataset=cells_per_dataset,
+            overwrite=overwrite,
+        )
+    except (ImportError, FileExistsError, KeyError, ValueError, TypeError) as error:
+        console.print("[red]Error:[/red]", escape(str(error.args[0])), highlight=False)
+        raise typer.Exit(2) from None
+    console.print(f"Wrote {path}: pass it to vennvi.data.AnnbatchMuDataModule.")
 
 
 @app.command()

@@ -31,15 +31,16 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Normal, Poisson
 from torch.nn.functional import softplus
 
-from vennvi._sparse import is_sparse, row_of_entry, row_sums, with_values
+from vennvi._runs import Runs, take_runs
+from vennvi._sparse import SparseColumns, is_sparse, row_of_entry, row_sums, to_dense, with_values
 from vennvi.data._summary import FeatureSummary
+from vennvi.fused import bernoulli, blockwise_score, negative_binomial_score, normal, poisson
+from vennvi.fused._elementwise import MAX_LOG_RATE, Rule
 
 #: Floor of the learned noise sd of ``normal``, in units of the standardised feature.
 NOISE_SD_FLOOR = 1e-2
 #: Size factors below this fraction of the median are read as this: an empty cell has no log-depth.
 _MIN_SIZE = 1e-4
-#: Largest log-rate of ``poisson``.
-_MAX_LOG_RATE = 20.0
 #: Smallest mean of a count and smallest probability that a deviance is read at: a certain mistake would be infinite.
 _MIN_MEAN, _MIN_PROBABILITY = 1e-10, 1e-7
 #: Features by position, as a slice or an array.
@@ -53,12 +54,23 @@ _NULL_DEPTHS = 512
 class Target:
     """What a minibatch of one modality offers to a likelihood; made once, used by every term."""
 
-    values: Tensor
-    """Shape ``(n, n_features)``, dense, missing entries filled."""
+    values: Tensor | SparseColumns
+    """Shape ``(n, n_features)``, dense (or made so block by block), missing entries filled."""
     observed: Tensor | None
     """1 where the entry was measured and counts, shape ``(n, n_features)`` or ``(n_features,)``; ``None``: all."""
     size: Tensor
     """Size factor over the median one, shape ``(n, 1)``."""
+
+    def rows(self, chosen: Tensor) -> Target:
+        """The same for some cells."""
+        observed = self.observed if self.observed is None or self.observed.ndim == 1 else self.observed[chosen]
+        values = self.values.rows(chosen) if isinstance(self.values, SparseColumns) else self.values[chosen]
+        return Target(values, observed, self.size[chosen])
+
+    @property
+    def dense(self) -> Tensor:
+        """The values as one tensor."""
+        return self.values[:, :] if isinstance(self.values, SparseColumns) else self.values
 
 
 class Likelihood(nn.Module, ABC):
@@ -78,6 +90,8 @@ class Likelihood(nn.Module, ABC):
     n_outputs = 1
     #: Kinds of data (see :class:`~vennvi.data._summary.FeatureSummary`) that fit.
     fits: tuple[str, ...] = ()
+    #: Whether the probability is a product over features, so that a random subset of them can stand for all.
+    factorises = False
     #: What the explained fraction of :meth:`unit_deviance` is called.
     measure: Literal["R2", "deviance"] = "deviance"
     #: Mean of each feature over the training cells, shape ``(n_features,)``.
@@ -123,14 +137,14 @@ class Likelihood(nn.Module, ABC):
         scaled = x / size
         return torch.log1p(torch.where(scaled.isnan(), self.mean, scaled))
 
-    def target(self, x: Tensor, size: Tensor) -> Target:
-        """Prepare a minibatch for :meth:`log_prob`."""
-        if is_sparse(x):
-            return Target(x.to_dense(), None, size)
-        missing = x.isnan()
-        if missing.any():
-            return Target(x.masked_fill(missing, 0.0), (~missing).to(x), size)
-        return Target(x, None, size)
+    def target(self, x: Tensor, size: Tensor, runs: Runs | None = None) -> Target:
+        """Prepare a minibatch (some features of it, all by default) for :meth:`log_prob` and :meth:`score`."""
+        if self.factorises and is_sparse(x) and x.device.type == "cpu":
+            return Target(SparseColumns.of(x, runs), None, size)
+        values = to_dense(x, runs)
+        if is_sparse(x) or not (missing := values.isnan()).any():
+            return Target(values, None, size)
+        return Target(values.masked_fill(missing, 0.0), (~missing).to(values), size)
 
     @abstractmethod
     def distribution(self, outputs: Tensor, size: Tensor) -> Distribution:
@@ -138,8 +152,34 @@ class Likelihood(nn.Module, ABC):
 
     def log_prob(self, outputs: Tensor, target: Target) -> Tensor:
         """Log-probability of each row, summed over its observed features; shape ``outputs.shape[:-1]``."""
-        log_prob = self.distribution(outputs, target.size).log_prob(target.values)
+        log_prob = self.distribution(outputs, target.size).log_prob(target.dense)
         return (log_prob if target.observed is None else log_prob * target.observed).sum(-1)
+
+    def score(
+        self, hidden: Tensor, layer: nn.Linear, target: Target, row_weight: Tensor, runs: Runs | None = None
+    ) -> tuple[Tensor, Tensor]:
+        r"""Weighted log-likelihood of a decoder's last layer, :math:`\sum_{ki} w_{ki} \log p(x_i \mid h_{ki})`.
+
+        Parameters
+        ----------
+        hidden
+            Activations that the decoder's last layer reads, shape ``(n_terms, n, n_hidden)``.
+        layer
+            That layer.
+        target
+            The minibatch (those features of it, with ``runs``).
+        row_weight
+            Weight of each term and cell, shape ``(n_terms, n)``.
+        runs
+            Features to decode, for a likelihood that ``factorises``; all by default.
+
+        Returns
+        -------
+        The weighted sum, which gradients flow through; and the log-probability of each term and cell, ``(n_terms, n)``,
+        which they do not.
+        """
+        log_prob = self.log_prob(layer(hidden), target)
+        return torch.where(row_weight != 0, row_weight * log_prob, 0.0).sum(), log_prob.detach()
 
     def expected(self, outputs: Tensor, size: Tensor) -> Tensor:
         """Expected value of each entry, in the data's units; shape ``(..., n, n_features)``."""
@@ -186,6 +226,7 @@ class NormalLikelihood(Likelihood):
     """
 
     fits = ("real", "counts", "binary")
+    factorises = True
     measure = "R2"
     sd: Tensor
     varies: Tensor
@@ -210,18 +251,15 @@ class NormalLikelihood(Likelihood):
         """Learned noise sd of each standardised feature, shape ``(n_features,)``."""
         return softplus(self.raw_noise_sd) + NOISE_SD_FLOOR
 
-    def _standardise(self, x: Tensor) -> Tensor:
-        return (x.to_dense() if is_sparse(x) else x).sub(self.mean).div(self.sd)
-
     def encoder_input(self, x: Tensor, size: Tensor) -> Tensor:
-        return self._standardise(x).nan_to_num(0.0) * self.varies
+        return to_dense(x).sub(self.mean).div(self.sd).nan_to_num(0.0) * self.varies
 
-    def target(self, x: Tensor, size: Tensor) -> Target:
-        values = self._standardise(x)
+    def target(self, x: Tensor, size: Tensor, runs: Runs | None = None) -> Target:
+        mean, sd, varies = (p if runs is None else take_runs(p, runs) for p in (self.mean, self.sd, self.varies))
+        values, observed = to_dense(x, runs).sub(mean).div(sd), varies
         missing = values.isnan()
-        observed: Tensor | None = self.varies
         if missing.any():
-            observed, values = self.varies * (~missing), values.masked_fill(missing, 0.0)
+            observed, values = observed * (~missing), values.masked_fill(missing, 0.0)
         return Target(values, observed, size)
 
     def distribution(self, outputs: Tensor, size: Tensor) -> Normal:
@@ -231,9 +269,14 @@ class NormalLikelihood(Likelihood):
         # as the distribution says, in two passes over (..., n, n_features) instead of six
         sd = self.noise_sd
         weight = 1.0 if target.observed is None else target.observed
-        squares = ((target.values - outputs).square() * (-0.5 * weight / sd.square())).sum(-1)
-        constants = (weight * (sd.log() + 0.9189385332046727)).expand(target.values.shape).sum(-1)
+        squares = ((target.dense - outputs).square() * (-0.5 * weight / sd.square())).sum(-1)
+        constants = (weight * (sd.log() + 0.9189385332046727)).expand(target.dense.shape).sum(-1)
         return squares - constants
+
+    def score(
+        self, hidden: Tensor, layer: nn.Linear, target: Target, row_weight: Tensor, runs: Runs | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return _blockwise(normal, hidden, layer, target, row_weight, runs, (self.noise_sd,))
 
     def expected(self, outputs: Tensor, size: Tensor) -> Tensor:
         return outputs * (self.sd * self.varies) + self.mean
@@ -259,12 +302,18 @@ class BernoulliLikelihood(Likelihood):
     """0/1 data: log-odds are the decoder's output plus the log of the cell's depth."""
 
     fits = ("binary",)
+    factorises = True
 
     def initial_bias(self) -> Tensor:
         return self.mean.clamp(1e-4, 1 - 1e-4).logit()
 
     def distribution(self, outputs: Tensor, size: Tensor) -> Bernoulli:
         return Bernoulli(logits=outputs + size.log(), validate_args=False)
+
+    def score(
+        self, hidden: Tensor, layer: nn.Linear, target: Target, row_weight: Tensor, runs: Runs | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return _blockwise(bernoulli, hidden, layer, target, row_weight, runs)
 
     def unit_deviance(self, values: Tensor, mean: Tensor) -> Tensor:
         mean = mean.clamp(_MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
@@ -304,12 +353,28 @@ class PoissonLikelihood(Likelihood):
     """Counts whose rate is the cell's depth times the exponential of the decoder's output."""
 
     fits = ("counts", "binary")
+    factorises = True
 
     def initial_bias(self) -> Tensor:
         return self.mean.clamp_min(1e-6).log()
 
     def distribution(self, outputs: Tensor, size: Tensor) -> Poisson:
-        return Poisson(size * outputs.clamp_max(_MAX_LOG_RATE).exp(), validate_args=False)
+        return Poisson(size * outputs.clamp_max(MAX_LOG_RATE).exp(), validate_args=False)
+
+    def score(
+        self, hidden: Tensor, layer: nn.Linear, target: Target, row_weight: Tensor, runs: Runs | None = None
+    ) -> tuple[Tensor, Tensor]:
+        total, rows = _blockwise(poisson, hidden, layer, target, row_weight, runs)
+        if isinstance(target.values, SparseColumns):
+            matrix = target.values.matrix
+            row, x, seen = torch.from_numpy(matrix.indices).long(), torch.from_numpy(matrix.data), None
+        else:
+            row, column = (target.values > 1).nonzero().unbind(-1)  # log 0! = log 1! = 0
+            x = target.values[row, column]
+            seen = None if target.observed is None else target.observed.expand_as(target.values)[row, column]
+        log_factorial = torch.lgamma(x + 1) if seen is None else torch.lgamma(x + 1) * seen
+        constant = rows.new_zeros(rows.shape[-1]).index_add_(0, row, log_factorial)
+        return total - (constant * row_weight.sum(0)).sum(), rows - constant
 
     def unit_deviance(self, values: Tensor, mean: Tensor) -> Tensor:
         mean = mean.clamp_min(_MIN_MEAN)
@@ -349,6 +414,14 @@ class NegativeBinomialLikelihood(Likelihood):
     def distribution(self, outputs: Tensor, size: Tensor) -> Distribution:
         return NegativeBinomial(mu=self._rate(outputs, size), theta=self.theta, validate_args=False)
 
+    def score(
+        self, hidden: Tensor, layer: nn.Linear, target: Target, row_weight: Tensor, runs: Runs | None = None
+    ) -> tuple[Tensor, Tensor]:
+        if target.observed is not None:
+            return super().score(hidden, layer, target, row_weight)
+        rate = target.size * self.total
+        return negative_binomial_score(layer(hidden), self.theta, target.dense, rate, row_weight)
+
     def predictive(self, outputs: Tensor, size: Tensor, columns: Columns = _ALL) -> Distribution:
         rate = self._rate(outputs, size)[..., columns]  # the softmax is over all features
         return NegativeBinomial(mu=rate, theta=self.theta[columns], validate_args=False)
@@ -371,6 +444,11 @@ class ZeroInflatedNegativeBinomialLikelihood(NegativeBinomialLikelihood):
     def initial_bias(self) -> Tensor:
         return torch.cat([super().initial_bias(), torch.full((self.n_features,), -2.0)])
 
+    def score(
+        self, hidden: Tensor, layer: nn.Linear, target: Target, row_weight: Tensor, runs: Runs | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return Likelihood.score(self, hidden, layer, target, row_weight)
+
     def distribution(self, outputs: Tensor, size: Tensor) -> Distribution:
         composition, dropout = outputs.chunk(2, dim=-1)
         return ZeroInflatedNegativeBinomial(
@@ -389,6 +467,19 @@ class ZeroInflatedNegativeBinomialLikelihood(NegativeBinomialLikelihood):
     def expected(self, outputs: Tensor, size: Tensor) -> Tensor:
         composition, dropout = outputs.chunk(2, dim=-1)
         return torch.sigmoid(-dropout) * self._rate(composition, size)
+
+
+def _blockwise(
+    rule: Rule,
+    hidden: Tensor,
+    layer: nn.Linear,
+    target: Target,
+    row_weight: Tensor,
+    runs: Runs | None,
+    parameters: tuple[Tensor, ...] = (),
+) -> tuple[Tensor, Tensor]:
+    data = (target.values, target.observed, target.size, row_weight, runs)
+    return blockwise_score(hidden, layer.weight, layer.bias, parameters, rule, *data)
 
 
 #: Likelihood classes by the name that users give.

@@ -7,14 +7,16 @@ from itertools import combinations
 
 import torch
 from scvi import REGISTRY_KEYS
-from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
+from scvi.module.base import BaseModuleClass, LossOutput
 from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn.functional import cross_entropy, one_hot
 
 from vennvi._keys import CELLS_BEHIND, data_key, expert_name, mask_key, reconstruction_name, size_factor_key
+from vennvi._runs import Runs, random_runs
+from vennvi.distributed import cells_per_rank, gather_rows
 from vennvi.fusion import kl_to_standard_normal, product_of_experts
-from vennvi.likelihoods import LIKELIHOODS, Likelihood, Target
+from vennvi.likelihoods import LIKELIHOODS, Likelihood
 from vennvi.nn import Decoder, Encoder
 from vennvi.objectives import CrossPrivate, Expert, Objective, Term
 from vennvi.penalties import info_nce
@@ -100,6 +102,7 @@ class SharedPrivateVAE(BaseModuleClass):
         self.n_shared, self.n_private = n_shared, dict(n_private)
         self.n_batch, self.n_cats_per_cov, self.n_continuous_cov = n_batch, tuple(n_cats_per_cov), n_continuous_cov
         self.encode_covariates, self.cross_private = encode_covariates, cross_private
+        self.feature_fraction: dict[str, float] = {}  # set for the time of a training
         self.n_labels, self.classification_weight = n_labels, classification_weight
         self.modality_weights = dict.fromkeys(self.modalities, 1.0) | dict(modality_weights or {})
         use_size = dict.fromkeys(self.modalities, True) | dict(use_size or {})
@@ -145,6 +148,10 @@ class SharedPrivateVAE(BaseModuleClass):
         """Likelihood of one modality."""
         return self.likelihoods[modality]  # type: ignore[return-value]
 
+    def decoder(self, modality: str) -> Decoder:
+        """Decoder of one modality."""
+        return self.decoders[modality]  # type: ignore[return-value]
+
     @property
     def n_covariates(self) -> int:
         """Width of the covariates that a decoder reads."""
@@ -177,7 +184,6 @@ class SharedPrivateVAE(BaseModuleClass):
         given = tensors.get(size_factor_key(modality))
         return None if given is None else torch.where(tensors[mask_key(modality)] > 0, given, 1.0)
 
-    @auto_move_data
     def inference(
         self,
         x: dict[str, Tensor],
@@ -186,7 +192,7 @@ class SharedPrivateVAE(BaseModuleClass):
         covariates: Tensor | None = None,
         n_samples: int = 1,
     ) -> dict:
-        """Encode every modality once, join the experts, draw once from each.
+        """Encode every modality once, join the experts, draw once from each; the tensors are on the module's device.
 
         Returns
         -------
@@ -236,26 +242,26 @@ class SharedPrivateVAE(BaseModuleClass):
     def _get_generative_input(self, tensors, inference_outputs, **kwargs) -> dict:
         return {key: inference_outputs[key] for key in ("z_shared", "z_private", "covariates")}
 
-    @auto_move_data
     def generative(
         self,
         z_shared: dict[Expert, Tensor],
         z_private: dict[Expert, dict[str, Tensor]],
         covariates: Tensor | None = None,
     ) -> dict:
-        """Decode all terms of a target at once.
+        """Run the decoders up to their last layer, all terms of a target at once.
 
         Returns
         -------
-        ``outputs`` (by target): decoder outputs of shape ``(n_terms, n, n_outputs * n_features)``, in the order of
-        ``objective.terms_for(target)``.
+        ``hidden`` (by target): what the last layer reads, of shape ``(n_terms, n, n_hidden)``, in the order of
+        ``objective.terms_for(target)``. The last layer belongs to the likelihood (:meth:`Likelihood.score
+        <vennvi.likelihoods.Likelihood.score>`), which need not hold all outputs at once.
         """
-        outputs = {}
+        hidden = {}
         for target in self.modalities:
             terms = self.objective.terms_for(target)
-            latents = [self._term_latents(term, z_shared, z_private) for term in terms]
-            outputs[target] = self.decode(target, torch.stack(latents), covariates)
-        return {"outputs": outputs}
+            latents = torch.stack([self._term_latents(term, z_shared, z_private) for term in terms])
+            hidden[target] = self.decoder(target).activations(with_covariates(latents, covariates))
+        return {"hidden": hidden}
 
     def _term_latents(self, term: Term, z_shared: dict, z_private: dict) -> Tensor:
         s = z_shared[term.expert]
@@ -271,9 +277,7 @@ class SharedPrivateVAE(BaseModuleClass):
 
     def decode(self, target: str, latents: Tensor, covariates: Tensor | None) -> Tensor:
         """Decoder outputs ``(..., n, n_outputs * n_features)`` for latents ``(..., n, n_shared + n_private)``."""
-        if covariates is not None:
-            latents = torch.cat([latents, covariates.expand(*latents.shape[:-1], -1)], dim=-1)
-        return self.decoders[target](latents)
+        return self.decoder(target)(with_covariates(latents, covariates))
 
     # ----------------------------------------------------------------------------------------------------- loss
     def presence(self, mask: Mapping[str, Tensor], expert: Expert) -> Tensor:
@@ -287,27 +291,37 @@ class SharedPrivateVAE(BaseModuleClass):
         inference_outputs: dict,
         generative_outputs: dict,
         kl_weight: float | Tensor = 1.0,
+        across_ranks: bool = False,
     ) -> LossOutput:
-        """Loss of a minibatch, as :mod:`vennvi.objectives` defines it, with one curve for each term and space."""
+        """Loss of a minibatch, as :mod:`vennvi.objectives` defines it, with one curve for each term and space.
+
+        With ``across_ranks``, this process has a part of the minibatch, and the mean of the losses of all processes, and
+        of their gradients, is that of the whole (:mod:`vennvi.distributed`); the curves are those of the part. Gradients
+        flow through ``loss`` alone, not through the curves.
+        """
         mask = {m: v.squeeze(-1) for m, v in inference_outputs["mask"].items()}
         has = {e: self.presence(inference_outputs["mask"], e) for e in self.objective.experts}
-        n_has = {e: h.sum().clamp_min(1) for e, h in has.items()}
+        n_has = self._count(has, across_ranks)
         n_with = {m: v.sum().clamp_min(1) for m, v in mask.items()}
         curves: dict[str, Tensor] = {}
 
         reconstruction: dict[str, Tensor] = {}
         total = torch.zeros((), device=next(iter(mask.values())).device)
         for m in self.modalities:
-            target = self.prepare_target(m, tensors, inference_outputs["size"][m])
-            log_prob = self.likelihood(m).log_prob(generative_outputs["outputs"][m], target)  # (n_terms, n)
-            for term, row in zip(self.objective.terms_for(m), log_prob.unbind(0), strict=True):
-                counted = has[term.expert] * mask[m]
+            terms = self.objective.terms_for(m)
+            counted = torch.stack([has[term.expert] * mask[m] for term in terms])
+            row_weight = (
+                -self.modality_weights[m] * counted / torch.stack([n_has[e.expert] for e in terms]).unsqueeze(-1)
+            )
+            score, log_prob = self._score(
+                m, tensors, inference_outputs["size"][m], generative_outputs["hidden"][m], row_weight
+            )
+            total = total + score
+            rows = torch.where(counted > 0, -self.modality_weights[m] * log_prob, 0.0)
+            for term, row, n_counted in zip(terms, rows, counted.sum(-1), strict=True):
                 name = reconstruction_name(term.expert.modalities, m)
-                reconstruction[name] = torch.where(counted > 0, -self.modality_weights[m] * row, 0.0)
-                summed = reconstruction[name].sum()
-                total = total + summed / n_has[term.expert]
-                n_counted = counted.sum()
-                curves[name] = summed.detach() / n_counted.clamp_min(1)
+                reconstruction[name] = row
+                curves[name] = row.sum() / n_counted.clamp_min(1)
                 curves[CELLS_BEHIND + name] = n_counted
 
         kl: dict[str, Tensor] = {}
@@ -317,8 +331,8 @@ class SharedPrivateVAE(BaseModuleClass):
             name = f"kl_shared_{expert_name(expert.modalities)}"
             kl[name] = kl_to_standard_normal(q) * has[expert]
             kl_total = kl_total + kl[name].sum() / n_has[expert]
-            curves[name] = kl[name].detach().sum() / n_has[expert]
             curves[CELLS_BEHIND + name] = has[expert].sum()
+            curves[name] = kl[name].detach().sum() / curves[CELLS_BEHIND + name].clamp_min(1)
             for m in expert.modalities:
                 part = self.private_kl_weight * kl_private[m] * has[expert]
                 kl_total = kl_total + part.sum() / n_has[expert]
@@ -335,18 +349,54 @@ class SharedPrivateVAE(BaseModuleClass):
             curves |= {f"{CELLS_BEHIND}classification": seen, f"{CELLS_BEHIND}accuracy": seen}
             loss = loss + self.classification_weight * classification
         if self.alignment_weight:
-            alignment = self._alignment(inference_outputs["z_shared"], mask)
+            alignment = self._alignment(inference_outputs["z_shared"], mask, across_ranks)
             curves["alignment"] = alignment.detach()
             loss = loss + self.alignment_weight * alignment
         return LossOutput(loss=loss, reconstruction_loss=reconstruction, kl_local=kl, extra_metrics=curves)
 
-    def prepare_target(self, modality: str, tensors: Mapping[str, Tensor], size: Tensor) -> Target:
-        """What the minibatch offers to the likelihood of one modality."""
-        return self.likelihood(modality).target(tensors[data_key(modality)], size)
+    def _score(
+        self, modality: str, tensors: Mapping[str, Tensor], size: Tensor, hidden: Tensor, row_weight: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Weighted log-likelihood of a target and the log-probability of each term and cell, ``(n_terms, n)``.
 
-    def _alignment(self, z_shared: Mapping[Expert, Tensor], mask: Mapping[str, Tensor]) -> Tensor:
-        """InfoNCE summed over every two modalities."""
+        Only cells that count for some term are decoded; in training, of a modality in ``feature_fraction`` only a
+        random choice of features, whose sum is scaled to stand for all.
+        """
+        likelihood, layer = self.likelihood(modality), self.decoder(modality).output
+        x = tensors[data_key(modality)]
+        runs, scale = self._choose_features(x.shape[1], self.feature_fraction.get(modality, 1.0))
+        target = likelihood.target(x, size, runs)
+        (cells,) = torch.nonzero((row_weight != 0).any(0), as_tuple=True)
+        if len(cells) == row_weight.shape[1]:
+            score, log_prob = likelihood.score(hidden, layer, target, row_weight * scale, runs)
+            return score, log_prob * scale
+        score, counted = likelihood.score(
+            hidden[:, cells], layer, target.rows(cells), row_weight[:, cells] * scale, runs
+        )
+        return score, counted.new_zeros(row_weight.shape).index_copy_(1, cells, counted * scale)
+
+    def _choose_features(self, n_features: int, fraction: float) -> tuple[Runs | None, float]:
+        """Features to decode (``None``: all), and what their sum is multiplied by."""
+        if not self.training or fraction >= 1:
+            return None, 1.0
+        n_chosen = max(round(fraction * n_features), 1)
+        return random_runs(n_features, n_chosen), n_features / n_chosen
+
+    @staticmethod
+    def _count(has: Mapping[Expert, Tensor], across_ranks: bool) -> dict[Expert, Tensor]:
+        """Cells that have each expert, 1 if there are none; ``across_ranks`` those of all, over the number of ranks."""
+        counts = torch.stack([h.sum() for h in has.values()])
+        counts = cells_per_rank(counts) if across_ranks else counts.clamp_min(1)
+        return dict(zip(has, counts.unbind(), strict=True))
+
+    def _alignment(self, z_shared: Mapping[Expert, Tensor], mask: Mapping[str, Tensor], across_ranks: bool) -> Tensor:
+        """InfoNCE summed over every two modalities; ``across_ranks`` between the cells of all processes."""
         alone = {expert.modalities[0]: z for expert, z in z_shared.items() if len(expert.modalities) == 1}
+        if across_ranks:
+            rows = gather_rows(torch.cat([*alone.values(), *(mask[m].unsqueeze(-1) for m in alone)], dim=-1))
+            latents, present = rows.split([self.n_shared * len(alone), len(alone)], dim=-1)
+            mask = dict(zip(alone, present.unbind(-1), strict=True))
+            alone = dict(zip(alone, latents.split(self.n_shared, dim=-1), strict=True))
         pairs = combinations(self.modalities, 2)
         terms = [info_nce(alone[a], alone[b], mask[a] * mask[b], self.alignment_scale) for a, b in pairs]
         return torch.stack(terms).sum() if terms else torch.zeros((), device=next(iter(mask.values())).device)
@@ -366,3 +416,10 @@ class SharedPrivateVAE(BaseModuleClass):
             right = right + ((logits.argmax(-1) == known) * counted).sum()
             seen = seen + counted.sum()
         return total, entropies / seen.clamp_min(1), right / seen.clamp_min(1), seen
+
+
+def with_covariates(latents: Tensor, covariates: Tensor | None) -> Tensor:
+    """Latents ``(..., n, d)`` and covariates ``(n, c)`` side by side."""
+    if covariates is None:
+        return latents
+    return torch.cat([latents, covariates.expand(*latents.shape[:-1], -1)], dim=-1)

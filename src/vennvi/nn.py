@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
-from torch.nn.functional import embedding_bag, softplus
+from torch.nn.functional import softplus
 
 from vennvi._sparse import is_sparse
 from vennvi.canonical import Projection
+from vennvi.fused import sparse_product
 from vennvi.fusion import gaussian
 
 #: Floor of every posterior sd: without one, wide data drive it to zero and the loss to NaN within a dozen steps.
@@ -37,18 +38,12 @@ class InputLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(n_input, n_output).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(n_output).uniform_(-bound, bound))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, coefficients: Tensor | None = None, loadings: Tensor | None = None) -> Tensor:
+        """Map of ``x``, or of ``x - coefficients @ loadings``, which is never made."""
         if is_sparse(x):
-            summed = embedding_bag(
-                x.col_indices(),
-                self.weight,
-                x.crow_indices(),
-                mode="sum",
-                per_sample_weights=x.values(),
-                include_last_offset=True,
-            )
-            return summed + self.bias
-        return torch.addmm(self.bias, x, self.weight)
+            return sparse_product(x, self.weight, coefficients, loadings) + self.bias
+        mapped = torch.addmm(self.bias, x, self.weight)
+        return mapped if coefficients is None or loadings is None else mapped - coefficients @ (loadings @ self.weight)
 
 
 def hidden_layers(n_hidden: int, n_layers: int, dropout_rate: float) -> nn.Sequential:
@@ -105,10 +100,9 @@ class CanonicalHead(nn.Module):
         scale = np.divide(fraction, shrink[:n], out=np.zeros_like(fraction), where=shrink[:n] > 0)
         self.explained_loadings.copy_(torch.as_tensor(scale[:, None] * projection.loadings[:n]))
 
-    def explained(self, variates: Tensor, weight: Tensor) -> Tensor:
-        """What the agreeing variates explain of the input, seen through a weight ``(n_input, n_output)``."""
-        n = len(self.explained_loadings)
-        return variates[:, :n] @ (self.explained_loadings @ weight)
+    def explained(self, variates: Tensor) -> tuple[Tensor, Tensor]:
+        """What the agreeing variates explain of the input, as a product: ``(n, k)`` and ``(k, n_input)``."""
+        return variates[:, : len(self.explained_loadings)], self.explained_loadings
 
     def forward(self, variates: Tensor, covariates: Tensor | None = None) -> Normal:
         """Posterior of the shared latent, from the variates ``(n, n_canonical)`` and what the encoders read besides."""
@@ -149,16 +143,15 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, covariates: Tensor | None = None) -> tuple[Normal, Normal]:
         """Posterior of the shared latents ``(n, n_shared)`` and of the private ones ``(n, n_private)``."""
-        h = self.input(x)
+        head = self.canonical
+        if head is not None:
+            variates = head.projection(x)
+        h = self.input(x, *(head.explained(variates) if head is not None and self.residual_private else ()))
         if self.covariates is not None:
             h = h + self.covariates(covariates)
-        if self.canonical is None:
-            h = self.hidden(h)
-            return _posterior(self.shared(h)), _posterior(self.private(h))  # type: ignore[misc]
-        variates = self.canonical.projection(x)
-        if self.residual_private:
-            h = h - self.canonical.explained(variates, self.input.weight)
-        return self.canonical(variates, covariates), _posterior(self.private(self.hidden(h)))
+        h = self.hidden(h)
+        shared = _posterior(self.shared(h)) if head is None else head(variates, covariates)  # type: ignore[misc]
+        return shared, _posterior(self.private(h))
 
 
 def _posterior(parameters: Tensor) -> Normal:
@@ -183,6 +176,10 @@ class Decoder(nn.Module):
         self.hidden = hidden_layers(n_hidden, n_layers, dropout_rate)
         self.output = nn.Linear(n_hidden, n_output)
 
+    def activations(self, latents: Tensor) -> Tensor:
+        """What the last layer reads, ``(..., n_hidden)``, for latents and covariates side by side."""
+        return self.hidden(self.input(latents))
+
     def forward(self, latents: Tensor) -> Tensor:
         """Outputs of shape ``(..., n_output)`` for latents and covariates side by side, ``(..., n_latent + n_covariates)``."""
-        return self.output(self.hidden(self.input(latents)))
+        return self.output(self.activations(latents))

@@ -14,7 +14,8 @@ def info_nce(a: Tensor, b: Tensor, present: Tensor, scale: float) -> Tensor:
               + \log \frac{e^{-\|a_i - b_i\|^2 / 2\tau^2}}{\sum_j e^{-\|a_j - b_i\|^2 / 2\tau^2}} \Big]
 
     over the :math:`n` cells of the minibatch that have both modalities: each cell must find its own partner among the
-    others'.
+    others'. Where several processes train, the minibatch is that of all of them
+    (:func:`vennvi.distributed.gather_rows`).
 
     Parameters
     ----------

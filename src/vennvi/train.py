@@ -9,13 +9,16 @@ from scvi.module.base import LossOutput
 from scvi.train import TrainingPlan
 from torch import Tensor
 
-from vennvi._keys import CELLS_BEHIND
+from vennvi._keys import CELLS_BEHIND, FOSCTTM
+from vennvi._minibatch_alignment import foscttm_of_minibatch
+from vennvi.optim import RowAdam
 
 
 class SharedPrivateTrainingPlan(TrainingPlan):
     """scvi-tools' plan with the paper's optimiser (Adam, ``eps=1e-8``, no weight decay), fused where the device can.
 
-    Each minibatch adds its curves, weighted by the cells behind them, to one tensor on the device; they are logged once an epoch.
+    Each minibatch adds its curves, weighted by the cells behind them, to one tensor on the device; they are logged once an
+    epoch, NaN where there was no cell. ``foscttm_validation`` says how well the modalities of validation cells find each other.
     A loss that is not finite ends the training with an error that names the terms.
     """
 
@@ -25,6 +28,8 @@ class SharedPrivateTrainingPlan(TrainingPlan):
         self._names: dict[str, tuple[str, ...]] = {}
 
     def _optimizer_creator_fn(self, optimizer_cls):
+        optimizer_cls = RowAdam if optimizer_cls is torch.optim.Adam else optimizer_cls
+
         def create(params):
             params = list(params)
             fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in params)
@@ -37,13 +42,26 @@ class SharedPrivateTrainingPlan(TrainingPlan):
         return self._step(batch, "train").loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Curves of a validation minibatch."""
+        """Curves of a validation minibatch, and how well its cells' modalities find each other."""
         self._step(batch, "validation")
 
+    def on_fit_start(self) -> None:
+        """Let processes that train together draw different noise, also where they started from the same seed."""
+        if self._across_ranks and self.global_rank:
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
+
+    @property
+    def _across_ranks(self) -> bool:
+        return self.use_sync_dist and self.trainer.world_size > 1
+
     def _step(self, batch: dict[str, Tensor], mode: str) -> LossOutput:
-        self.loss_kwargs["kl_weight"] = self.kl_weight
-        _, _, output = self.forward(batch, loss_kwargs=self.loss_kwargs)
+        self.loss_kwargs |= {"kl_weight": self.kl_weight, "across_ranks": self._across_ranks}
+        inference, _, output = self.forward(batch, loss_kwargs=self.loss_kwargs)
         self._check_finite(output)
+        if mode == "validation" and len(inference["q_unimodal"]) > 1:
+            q, mask = inference["q_unimodal"], inference["mask"]
+            foscttm, cells = foscttm_of_minibatch({m: self.module.fuse(q, mask, [m]) for m in q}, mask)
+            output.extra_metrics |= {FOSCTTM: foscttm, CELLS_BEHIND + FOSCTTM: cells}
         self._accumulate(output, mode)
         return output
 
@@ -88,17 +106,18 @@ class SharedPrivateTrainingPlan(TrainingPlan):
             return
         if self.use_sync_dist:
             sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
-        means = dict(zip(self._names[mode], (sums[0] / sums[1].clamp_min(1)).float(), strict=True))
+        means = dict(zip(self._names[mode], (sums[0] / sums[1]).float(), strict=True))
         self.log(
             "train_loss" if mode == "train" else "validation_loss",
             means.pop("loss"),
             prog_bar=True,
             sync_dist=self.use_sync_dist,
         )
-        self.log_dict(
-            {
-                f"elbo_{mode}": means["reconstruction_loss"] + means["kl_local"],
-                **{f"{name}_{mode}": value for name, value in means.items()},
-            },
-            sync_dist=self.use_sync_dist,
-        )
+        self.log(f"elbo_{mode}", means["reconstruction_loss"] + means["kl_local"], sync_dist=self.use_sync_dist)
+        curves = {f"{name}_{mode}": value for name, value in means.items()}
+        if mode == "validation":
+            self.log_dict(curves, sync_dist=self.use_sync_dist)
+            return
+        # nothing watches these: past Lightning, which takes as long over a number as over a minibatch of a small model
+        for logger in self.trainer.loggers:
+            logger.log_metrics(curves | {"epoch": self.current_epoch}, self.global_step)

@@ -31,7 +31,7 @@ def test_training_curves_has_every_term(model):
     panels = {ax.get_title(): ax for ax in figure.axes}
     assert list(panels) == [
         "loss", "reconstruction of atac", "reconstruction of protein", "reconstruction of rna", "KL, shared",
-        "KL, private", "accuracy of labels", "alignment", "classification",
+        "KL, private", "accuracy of labels", "alignment", "alignment (FOSCTTM)", "classification",
     ]  # fmt: skip
     rna = panels["reconstruction of rna"]
     legend = [text.get_text() for text in rna.get_legend().get_texts()]

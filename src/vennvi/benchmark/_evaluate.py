@@ -6,7 +6,8 @@ cross-validated over all samples, as the reference defines it. ``<metric>_null``
 ====================== ============================== =========================================================
 space                  target                         metrics
 ====================== ============================== =========================================================
-each latent space      a label                        ``auc_test``, ``accuracy_test``
+each latent space      a label                        ``auc_test``, ``accuracy_test``, ``purity_test`` (15 neighbours)
+                                                      and its ``_null``
 each latent space      ``shared factor``,             ``knn_r2``, ``knn_r2_null``, ``knn_r2_test``
                        ``private factor:<modality>``
 each latent space      a nuisance such as log depth   ``linear_r2_test``, ``knn_r2_test``
@@ -43,6 +44,7 @@ from vennvi.metrics import (
     factor_recovery,
     leakage,
     linear_probe,
+    neighbour_purity,
     predictability,
 )
 
@@ -86,6 +88,9 @@ def _labels(fit: Fit, data: BenchmarkData) -> Iterator[Row]:
             probe = linear_probe(latent, truth, data.train, data.test)
             yield space, label, "auc_test", probe.auc
             yield space, label, "accuracy_test", probe.accuracy
+            near = neighbour_purity(latent[data.test], truth[data.test])
+            yield space, label, "purity_test", near.purity
+            yield space, label, "purity_test_null", near.no_information
 
 
 def _factors(fit: Fit, data: BenchmarkData) -> Iterator[Row]:

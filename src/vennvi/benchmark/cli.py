@@ -20,6 +20,7 @@ from vennvi.benchmark._run_group import run_group
 from vennvi.benchmark.adapters import MODELS, get_model
 from vennvi.benchmark.experiments import EXPERIMENTS, get_experiment
 from vennvi.benchmark.groups import GROUPS
+from vennvi.benchmark.speed.cli import SPEED, run_from_command_line, speed_table
 
 app = typer.Typer(
     help="The paper's experiments: our models beside honest baselines.", no_args_is_help=True, add_completion=False
@@ -68,6 +69,7 @@ def list_experiments() -> None:
     console = Console()
     console.print(table, highlight=False)
     console.print(groups, highlight=False)
+    console.print(speed_table(), highlight=False)
     console.print("[bold]--models[/] takes any of", ", ".join(MODELS), highlight=False, soft_wrap=False)
 
 
@@ -93,14 +95,48 @@ def run(
     max_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs, instead of the experiment's.")] = None,
     accelerator: Annotated[str | None, typer.Option(help="cpu (default), gpu or auto.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Run failed cells again.")] = False,
+    workloads: Annotated[
+        str | None, typer.Option(help="speed: workloads, separated by commas; by default all.")
+    ] = None,
+    threads: Annotated[str | None, typer.Option(help="speed: numbers of threads, by default 1,all.")] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, help="speed: timed turns, by default 5.")] = None,
+    cells: Annotated[int | None, typer.Option(min=2, help="speed: cells, if fewer than the workloads have.")] = None,
+    growth: Annotated[bool, typer.Option("--growth", help="speed: growth curves too.")] = False,
+    no_quality: Annotated[bool, typer.Option("--no-quality", help="speed: without seconds to a quality.")] = False,
 ) -> None:
     """Run what is missing of an experiment, and write its tables and figure; or of all experiments of a group.
 
     Finished cells of the sweep are kept in OUT/cells and never run again: interrupt and resume as you like. A group has a
     folder for each of its experiments, and OUT/table.md says which of its targets are met; it sets the conditions, latent
-    sizes and supervision itself.
+    sizes and supervision itself. `speed` times epochs instead; it has options of its own, and OUT/table.md its targets.
     """
     console = Console(stderr=True)
+    own = {"--workloads": workloads, "--threads": threads, "--repeats": repeats, "--cells": cells, "--growth": growth,
+           "--no-quality": no_quality}  # fmt: skip
+    others = {"--seeds": seeds, "--jobs": jobs > 1, "--conditions": conditions, "--latents": latents,
+              "--supervised": supervised, "--max-epochs": max_epochs}  # fmt: skip
+    if given := [option for option, value in (others if name == SPEED else own).items() if value]:
+        whose = "which speed does not have" if name == SPEED else "which only speed has"
+        console.print(f"[red]Leave out {', '.join(given)}, {whose}.")
+        raise typer.Exit(2)
+    if name == SPEED:
+        folder = out or Path("benchmark-results") / (f"{SPEED}-quick" if quick else SPEED)
+        with _explained(console, folder):
+            run_from_command_line(
+                console,
+                folder,
+                workloads=_split(workloads),
+                models=_split(models),
+                threads=_split(threads) or ["1", "all"],
+                repeats=repeats,
+                cells=cells,
+                accelerator=accelerator or "cpu",
+                growth=growth,
+                quality=not no_quality,
+                quick=quick,
+                retry=retry,
+            )
+        return
     try:
         if name in GROUPS:
             if conditions or latents or supervised:
@@ -124,7 +160,9 @@ def run(
                 accelerator=accelerator,
             )
     except ValueError as error:
-        groups = "" if name in EXPERIMENTS or name in GROUPS else f" The groups are {', '.join(GROUPS)}."
+        groups = (
+            "" if name in EXPERIMENTS or name in GROUPS else f" The groups are {', '.join(GROUPS)}; {SPEED} times them."
+        )
         console.print(f"[red]{error}{groups}")
         raise typer.Exit(2) from None
     if name in GROUPS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -15,6 +16,11 @@ from scvi.data import AnnDataManager, AnnTorchDataset
 from torch import Tensor
 
 from vennvi._keys import data_key, mask_key
+
+logger = logging.getLogger("scvi.vennvi")
+
+#: Backed rows are read as one slice if it holds no more than this many rows for each row wanted.
+_DENSE_ROWS = 4
 
 
 def obs_rows(mdata, modality: str) -> NDArray[np.int64]:
@@ -74,7 +80,7 @@ class MuDataset(AnnTorchDataset):
         modalities = manager.registry["setup_args"]["layers"]
         self._row = {m: obs_rows(mdata, m) for m in modalities}
         self._row |= {m: obs_rows(mdata, m) for m in self._modality.values() if m is not None and m not in self._row}
-        self._mask_of = tuple(modalities)
+        self.modalities = tuple(modalities)
         self._store = {key: _as_store(self.data[key], dtype) for key, dtype in self.keys_and_dtypes.items()}
 
     def __len__(self) -> int:
@@ -87,7 +93,7 @@ class MuDataset(AnnTorchDataset):
             modality = self._modality[key]
             rows = cells if modality is None else self._row[modality][cells]
             batch[key] = _take(self._store[key], rows, dtype)
-        for modality in self._mask_of:
+        for modality in self.modalities:
             present = self._row[modality][cells] >= 0
             x = batch.get(data_key(modality))
             if isinstance(x, np.ndarray) and (empty := _all_missing(x)).any():
@@ -108,12 +114,24 @@ def _all_missing(x: NDArray) -> NDArray[np.bool_]:
 
 
 def _as_store(data, dtype: type):
-    """Make row access cheap: data frames as arrays, in-memory sparse matrices as CSR; backed data stay on disk."""
+    """Make row access cheap: data frames as arrays, sparse matrices as CSR; backed data stay on disk."""
     if isinstance(data, pd.DataFrame | pd.Series):
         return data.to_numpy().astype(dtype, copy=False)
-    if sparse.issparse(data):
-        return data.tocsr()
-    return data
+    return by_rows(data)
+
+
+def by_rows(matrix):
+    """A matrix whose rows are cheap to read: a sparse one in memory as CSR, a backed one as it is unless it is CSC."""
+    if sparse.issparse(matrix):
+        return matrix.tocsr()
+    if getattr(matrix, "format", None) == "csc":
+        logger.warning(
+            "A backed matrix of shape %s is stored by column (CSC) and has to be read into memory as a whole: write it "
+            "as CSR (`adata.X = adata.X.tocsr()`) to read it from disk.",
+            matrix.shape,
+        )
+        return matrix.to_memory().tocsr()
+    return matrix
 
 
 def _take(store, rows: NDArray[np.int64], dtype: type) -> NDArray | Tensor:
@@ -137,13 +155,16 @@ def _read(store, rows: NDArray[np.int64]):
     if isinstance(store, np.ndarray) or sparse.issparse(store):
         return store[rows]
     wanted, inverse = np.unique(rows, return_inverse=True)
-    values = store[wanted]
+    if len(wanted) and wanted[-1] - wanted[0] < _DENSE_ROWS * len(wanted):  # one slice is read faster than many rows
+        values, inverse = store[int(wanted[0]) : int(wanted[-1]) + 1], wanted[inverse] - wanted[0]
+    else:
+        values = store[wanted]
     values = values.tocsr() if sparse.issparse(values) else np.asarray(values)
     return values[inverse]
 
 
-def csr_tensor(indptr: NDArray, indices: NDArray, values: NDArray, n_columns: int) -> Tensor:
-    """CSR tensor of shape ``(len(indptr) - 1, n_columns)`` around three arrays, without copying them."""
+def csr_tensor(indptr: NDArray | Tensor, indices: NDArray | Tensor, values: NDArray | Tensor, n_columns: int) -> Tensor:
+    """CSR tensor of shape ``(len(indptr) - 1, n_columns)`` around three arrays or tensors, without copying them."""
     _acknowledge_sparse_beta()
     return torch.sparse_csr_tensor(
         torch.as_tensor(indptr, dtype=torch.int64),

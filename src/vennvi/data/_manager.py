@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import torch
 from numpy.typing import NDArray
 from scvi.data import AnnDataManager, AnnDataManagerValidationCheck
 
 from vennvi.data._dataset import MuDataset
+from vennvi.data._device import DeviceMuDataset, fits
 
 
 class MuDataManager(AnnDataManager):
@@ -16,6 +19,17 @@ class MuDataManager(AnnDataManager):
     def __init__(self, fields=None, setup_method_args=None, validation_checks=None):
         checks = validation_checks or AnnDataManagerValidationCheck(check_fully_paired_mudata=False)
         super().__init__(fields, setup_method_args, checks)
+        self._device: torch.device | None = None
+        self._on_device: DeviceMuDataset | None = None
+
+    @contextmanager
+    def kept_on(self, device: torch.device) -> Iterator[None]:
+        """Within this context, datasets keep their data on the device if they fit there, all in one copy."""
+        self._device = device
+        try:
+            yield
+        finally:
+            self._device = self._on_device = None
 
     def create_torch_dataset(
         self,
@@ -24,4 +38,10 @@ class MuDataManager(AnnDataManager):
         load_sparse_tensor: bool = False,
     ) -> MuDataset:
         """Dataset of the given cells; sparse modalities are always loaded sparse, so ``load_sparse_tensor`` is moot."""
-        return MuDataset(self, indices, data_and_attributes)
+        if self._on_device is not None and data_and_attributes is None:
+            return self._on_device.with_cells(indices)
+        dataset = MuDataset(self, indices, data_and_attributes)
+        if self._device is None or data_and_attributes is not None or not fits(dataset, self._device):
+            return dataset
+        self._on_device = DeviceMuDataset(self, indices, device=self._device)
+        return self._on_device

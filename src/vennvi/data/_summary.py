@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from vennvi.data._dataset import by_rows
+
 #: Rows read at a time: bounds the memory that a backed or sparse matrix costs.
 _CHUNK = 4096
 
@@ -125,8 +127,7 @@ def _expected_totals(chunk: NDArray, mean: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def _chunks(matrix) -> Iterator:
-    if sparse.issparse(matrix):
-        matrix = matrix.tocsr()
+    matrix = by_rows(matrix)
     for start in range(0, matrix.shape[0], _CHUNK):
         chunk = matrix[start : start + _CHUNK]
         yield chunk.tocsr() if sparse.issparse(chunk) else np.asarray(chunk)

@@ -10,6 +10,7 @@ from vennvi.metrics._diagnosis import Diagnosis, diagnose
 from vennvi.metrics._leakage import Predictability, leakage, predictability
 from vennvi.metrics._prediction import DevianceExplained, deviance_explained, r2_per_feature
 from vennvi.metrics._probe import ProbeScore, linear_probe, probe_matrix
+from vennvi.metrics._purity import NeighbourPurity, neighbour_purity
 from vennvi.metrics._recovery import FactorRecovery, factor_recovery
 from vennvi.metrics._reliability import Reliability, reliability, temperature
 from vennvi.metrics._shared_signal import SharedSignal, shared_signal
@@ -20,6 +21,7 @@ __all__ = [
     "Diagnosis",
     "FactorRecovery",
     "IntervalCoverage",
+    "NeighbourPurity",
     "Predictability",
     "ProbeScore",
     "Reliability",
@@ -32,6 +34,7 @@ __all__ = [
     "interval_coverage",
     "leakage",
     "linear_probe",
+    "neighbour_purity",
     "predictability",
     "predictive_ranks",
     "probe_matrix",

@@ -20,7 +20,8 @@ from vennvi._keys import data_key, size_factor_key
 from vennvi.data._dataset import obs_rows
 from vennvi.data._labels_field import MuDataLabelsField, MuDataPartialLabelsField
 from vennvi.data._manager import MuDataManager
-from vennvi.data._summary import FeatureSummary, summarise
+from vennvi.data._statistics import read_statistics, statistics_of
+from vennvi.data._summary import FeatureSummary
 from vennvi.likelihoods import resolve_likelihood
 from vennvi.model._diagnose import DiagnoseMixin
 from vennvi.model._differential import DifferentialMixin
@@ -32,6 +33,7 @@ from vennvi.model._predict import PredictMixin
 from vennvi.model._predictive import PredictiveMixin
 from vennvi.model._query import QueryMixin
 from vennvi.model._report import ReportMixin
+from vennvi.model._save import SaveMixin
 from vennvi.model._shared_features import SharedFeaturesMixin
 from vennvi.model._shared_signal import SharedSignalMixin
 from vennvi.model._train import TrainMixin
@@ -59,6 +61,7 @@ class SharedPrivateModel(
     VarianceMixin,
     SharedFeaturesMixin,
     FeatureScoresMixin,
+    SaveMixin,
     BaseModelClass,
 ):
     """Base of all models: one shared latent space and one private latent space a modality, learned from a MuData.
@@ -146,6 +149,8 @@ class SharedPrivateModel(
         n_canonical: int = 0,
         residual_private: bool = False,
     ):
+        if registry is not None:  # that of data on disk is any model's
+            registry = {**registry, "model_name": type(self).__name__}
         super().__init__(adata, registry)
         for name, mapping in (
             ("n_private", n_private),
@@ -161,7 +166,8 @@ class SharedPrivateModel(
         objective = type(self)._objective
         objective(self.modalities, cross_private)  # refuses too many modalities before the data are read
 
-        summaries = {} if adata is None else self._summaries()
+        statistics = statistics_of(self.registry) if adata is None else read_statistics(self.adata_manager)
+        summaries = {m: summary for m, (summary, _) in statistics.items()}
         likelihoods = self._resolve_likelihoods(dict(likelihoods or {}), summaries)
         use_observed_lib_size = self._resolve_use_size(dict(use_observed_lib_size or {}), likelihoods, summaries)
 
@@ -190,8 +196,8 @@ class SharedPrivateModel(
             n_canonical=n_canonical,
             residual_private=residual_private,
         )
-        for m, summary in summaries.items():
-            self._read_statistics(m, summary)
+        for m, (summary, reference) in statistics.items():
+            self._use_statistics(m, summary, reference)
         private = ", ".join(f"{m} {d}" for m, d in n_private.items())
         self._model_summary_string = (
             f"{type(self).__name__}: {n_shared} shared latent dimensions; private: {private}; "
@@ -228,9 +234,6 @@ class SharedPrivateModel(
             )
 
     # ------------------------------------------------------------------------------------- reading the data once
-    def _summaries(self) -> dict[str, FeatureSummary]:
-        return {m: summarise(self.adata_manager.get_from_registry(data_key(m)), m) for m in self.modalities}
-
     def _resolve_likelihoods(self, chosen: dict[str, str], summaries: Mapping[str, FeatureSummary]) -> dict[str, str]:
         if not summaries and set(chosen) != set(self.modalities):
             missing = [m for m in self.modalities if m not in chosen]
@@ -255,14 +258,7 @@ class SharedPrivateModel(
 
         return {m: chosen.get(m, default(m)) for m in self.modalities}
 
-    def _read_statistics(self, modality: str, summary: FeatureSummary) -> None:
-        key = size_factor_key(modality)
-        if key in self.adata_manager.data_registry:
-            values = np.asarray(self.adata_manager.get_from_registry(key), dtype=np.float64).ravel()
-            rows = obs_rows(self.adata, modality)
-            reference = float(np.median(values if len(values) == self.adata[modality].n_obs else values[rows >= 0]))
-        else:
-            reference = summary.median_total
+    def _use_statistics(self, modality: str, summary: FeatureSummary, reference: float) -> None:
         self.module.likelihood(modality).read(summary, reference)
         decoder: Decoder = self.module.decoders[modality]  # type: ignore[assignment]
         decoder.output.bias.data.copy_(self.module.likelihood(modality).initial_bias())

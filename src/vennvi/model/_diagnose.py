@@ -17,7 +17,7 @@ from sklearn.decomposition import PCA
 from vennvi._keys import data_key
 from vennvi.metrics import Diagnosis, diagnose
 from vennvi.model._held_out import held_out_cells, obs_column, training_cells
-from vennvi.model._train import _as_scipy
+from vennvi.model._train import _as_array
 
 if TYPE_CHECKING:
     from vennvi.module import SharedPrivateVAE
@@ -151,7 +151,7 @@ class DiagnoseMixin:
             if not spaces_only:
                 for m in self.modalities:
                     encoded = module.likelihood(m).encoder_input(given[data_key(m)], given["size"][m])
-                    parts.setdefault(("input", m), []).append(_as_scipy(encoded.cpu()))
+                    parts.setdefault(("input", m), []).append(_as_array(encoded.cpu()))
         whole = {k: np.concatenate(chunks) for k, chunks in parts.items() if k[0] != "input"}
         spaces: dict[str, Any] = {
             "joint": whole["joint", ""],

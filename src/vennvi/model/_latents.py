@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -42,6 +42,7 @@ class LatentsMixin:
         n_samples: int = 1,
         batch_size: int | None = None,
         joint: Literal["default", "mean", "precision", "information"] = "default",
+        dataloader: Iterable[Mapping[str, Tensor]] | None = None,
     ) -> NDArray[np.float32]:
         r"""Latent representation of cells.
 
@@ -95,7 +96,7 @@ class LatentsMixin:
         if n_samples < 1:
             raise ValueError(f"`n_samples` is {n_samples}: it must be at least 1.")
         chunks = []
-        for q_unimodal, q_private, mask, _ in self._posteriors(mdata, indices, batch_size):
+        for q_unimodal, q_private, mask, _ in self._posteriors(mdata, indices, batch_size, dataloader):
             draws = [
                 self._represent(q_unimodal, q_private, mask, space, modality, give_mean, how)
                 for _ in range(1 if give_mean else n_samples)
@@ -107,14 +108,31 @@ class LatentsMixin:
         latents = torch.cat(chunks, dim=1).numpy()
         return latents[0] if give_mean or n_samples == 1 else latents
 
-    def _posteriors(
+    def _batches(
         self, mdata: MuData | None, indices: Sequence[int] | NDArray | None, batch_size: int | None
+    ) -> Iterable[Mapping[str, Tensor]]:
+        """Minibatches of a MuData, or of what the model was trained on, be that in memory or on disk."""
+        on_disk = getattr(self, "_datamodule", None)
+        if mdata is None and self.adata is None and on_disk is not None:  # type: ignore[attr-defined]
+            return on_disk.inference_dataloader(indices, batch_size)
+        mdata = self._validate_anndata(mdata)  # type: ignore[attr-defined]
+        return self._make_data_loader(adata=mdata, indices=indices, batch_size=batch_size)  # type: ignore[attr-defined]
+
+    def _posteriors(
+        self,
+        mdata: MuData | None,
+        indices: Sequence[int] | NDArray | None,
+        batch_size: int | None,
+        dataloader: Iterable[Mapping[str, Tensor]] | None = None,
     ) -> Iterator[tuple[dict[str, Normal], dict[str, Normal], dict[str, Tensor], dict]]:
         """Gaussians of the shared and private latents and presence masks, by modality, minibatch by minibatch."""
-        mdata = self._validate_anndata(mdata)  # type: ignore[attr-defined]
+        if dataloader is None:
+            dataloader = self._batches(mdata, indices, batch_size)
+        elif mdata is not None or indices is not None:
+            raise ValueError("`dataloader` says which cells to read: pass it without `mdata` and `indices`.")
         module, device = self.module, self.device  # type: ignore[attr-defined]
         module.eval()
-        for batch in self._make_data_loader(adata=mdata, indices=indices, batch_size=batch_size):  # type: ignore[attr-defined]
+        for batch in dataloader:
             tensors = {key: value.to(device) for key, value in batch.items()}
             inputs = module._get_inference_input(tensors)
             size = {m: module.likelihood(m).size(x, inputs["size_factor"][m]) for m, x in inputs["x"].items()}
@@ -148,15 +166,16 @@ class LatentsMixin:
         """Fill the module's ``information`` from training cells, once."""
         if not self.module.information.isnan().any():
             return
-        if self.adata is None:  # type: ignore[attr-defined]
+        data = getattr(self, "_datamodule", None) if self.adata is None else self.adata  # type: ignore[attr-defined]
+        if data is None:
             raise ValueError(
                 "This model was loaded without data and never read what its decoders can tell: load it with its MuData, "
                 "or use joint='mean'."
             )
         cells = getattr(self, "train_indices", None)
-        cells = np.arange(self.adata.n_obs) if cells is None else np.asarray(cells)  # type: ignore[attr-defined]
+        cells = np.arange(data.n_obs) if cells is None else np.asarray(cells)
         for k, m in enumerate(self.modalities):
-            has = cells[obs_rows(self.adata, m)[cells] >= 0]  # type: ignore[attr-defined]
+            has = cells[(obs_rows(data, m) >= 0 if isinstance(data, MuData) else data.presence(m))[cells]]
             chosen = np.sort(np.random.default_rng(0).choice(has, min(len(has), _INFORMATION_CELLS), replace=False))
             parts = []
             for q_unimodal, _, mask, tensors in self._posteriors(None, chosen, None):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,9 +14,16 @@ from scvi.model._utils import get_max_epochs_heuristic
 from scvi.model.base import UnsupervisedTrainingMixin
 from scvi.utils._docstrings import devices_dsp
 
+from vennvi._keys import data_key
+from vennvi._runner import SharedPrivateTrainRunner, with_strategy
 from vennvi._sparse import is_sparse
 from vennvi.canonical import canonical_projections
+from vennvi.data._splitter import DataSplitter
+from vennvi.model._validate import check_feature_fraction
 from vennvi.train import SharedPrivateTrainingPlan
+
+if TYPE_CHECKING:
+    from vennvi.data import AnnbatchMuDataModule
 
 #: Cells that the canonical variates are found on: more sharpen them no further.
 _MAX_START_CELLS = 20_000
@@ -22,7 +32,9 @@ _MAX_START_CELLS = 20_000
 class TrainMixin(UnsupervisedTrainingMixin):
     """scvi-tools' ``train``, with the KL weight rising over all of it."""
 
+    _data_splitter_cls = DataSplitter
     _training_plan_cls = SharedPrivateTrainingPlan
+    _train_runner_cls = SharedPrivateTrainRunner
 
     @devices_dsp.dedent
     def train(
@@ -35,8 +47,10 @@ class TrainMixin(UnsupervisedTrainingMixin):
         shuffle_set_split: bool = True,
         batch_size: int = 128,
         early_stopping: bool = False,
+        feature_fraction: Mapping[str, float] | None = None,
         datasplitter_kwargs: dict | None = None,
         plan_kwargs: dict | None = None,
+        datamodule: AnnbatchMuDataModule | None = None,
         **trainer_kwargs,
     ) -> None:
         """Train the model.
@@ -61,56 +75,91 @@ class TrainMixin(UnsupervisedTrainingMixin):
         batch_size
             Cells in a minibatch.
         early_stopping
-            Whether to stop when ``elbo_validation`` no longer improves; see :class:`~scvi.train.Trainer` for options.
+            Whether to stop when ``elbo_validation`` no longer improves, or what ``early_stopping_monitor`` names, for
+            example ``"foscttm_validation"``; see :class:`~scvi.train.Trainer` for options.
+        feature_fraction
+            By modality, the fraction of its features that a training step decodes, runs of neighbours at random: the
+            log-probability is scaled to stand for all (its expectation is exact), and a wide modality costs little
+            more than that fraction. For likelihoods that factorise over features: ``normal``, ``bernoulli``,
+            ``poisson``. Validation decodes all.
         datasplitter_kwargs
             Passed to :class:`~scvi.dataloaders.DataSplitter`, for example ``external_indexing``.
         plan_kwargs
             Passed to :class:`~vennvi.train.SharedPrivateTrainingPlan`, for example ``{"lr": 1e-4}``.
+        datamodule
+            Data on disk, :class:`~vennvi.data.AnnbatchMuDataModule`, for a model made with its registry. A ``batch_size``
+            of 128 leaves the data module's.
         **trainer_kwargs
-            Passed to :class:`~scvi.train.Trainer`.
+            Passed to :class:`~scvi.train.Trainer`, for example ``strategy`` and ``num_nodes``. With several devices or
+            nodes the strategy is DDP; ``batch_size`` is then that of each process.
 
         Raises
         ------
+        ValueError
+            If a ``datamodule`` is not of the data that the model was made for, or a model without a MuData gets none.
+        KeyError, ValueError
+            If ``feature_fraction`` names a modality that the model has not, a fraction outside (0, 1], or a modality
+            whose likelihood does not factorise.
         FloatingPointError
             If the loss is no longer finite; the message names the terms.
         """
-        if max_epochs is None and self.adata is not None:
-            max_epochs = get_max_epochs_heuristic(self.adata.n_obs)
+        feature_fraction = check_feature_fraction(feature_fraction, self.module)
+        self._check_datamodule(datamodule)
+        if max_epochs is None:
+            max_epochs = get_max_epochs_heuristic((self.adata if datamodule is None else datamodule).n_obs)
         plan_kwargs = dict(plan_kwargs or {})
         if max_epochs is not None and "n_steps_kl_warmup" not in plan_kwargs:
             plan_kwargs.setdefault("n_epochs_kl_warmup", max_epochs - 1)
         elif "n_steps_kl_warmup" in plan_kwargs:
             plan_kwargs.setdefault("n_epochs_kl_warmup", None)
-        if self.module.n_canonical and not self.is_trained:
-            splitter = self._data_splitter_cls(
-                self.adata_manager,
-                train_size=train_size,
-                validation_size=validation_size,
-                batch_size=batch_size,
-                shuffle_set_split=shuffle_set_split,
-                **(datasplitter_kwargs or {}),
+        if datamodule is not None:
+            self._datamodule = datamodule  # what later reads the model's own cells
+            datamodule.set_split(
+                train_size, validation_size, shuffle_set_split, None if batch_size == 128 else batch_size
             )
-            splitter.setup()
-            self._start_canonical(splitter.train_idx)
+            trainer_kwargs["datamodule"] = datamodule
+        trainer_kwargs = with_strategy(devices, trainer_kwargs)
         # curves are logged by epoch; with scvi-tools' 10, Lightning warns of small data
         trainer_kwargs.setdefault("log_every_n_steps", 1)
         self.module.train()  # reading latents in between left it in evaluation mode, and Lightning leaves modes alone
-        super().train(
-            max_epochs=max_epochs,
-            accelerator=accelerator,
-            devices=devices,
-            train_size=train_size,
-            validation_size=validation_size,
-            shuffle_set_split=shuffle_set_split,
-            batch_size=batch_size,
-            early_stopping=early_stopping,
-            datasplitter_kwargs=datasplitter_kwargs,
-            plan_kwargs=plan_kwargs,
-            **trainer_kwargs,
-        )
+        self.module.feature_fraction = feature_fraction
+        try:
+            super().train(
+                max_epochs=max_epochs,
+                accelerator=accelerator,
+                devices=devices,
+                train_size=train_size,
+                validation_size=validation_size,
+                shuffle_set_split=shuffle_set_split,
+                batch_size=batch_size,
+                early_stopping=early_stopping,
+                datasplitter_kwargs=datasplitter_kwargs,
+                plan_kwargs=plan_kwargs,
+                **trainer_kwargs,
+            )
+        finally:
+            self.module.feature_fraction = {}
         self.module.information.fill_(torch.nan)  # of the decoders as they were
         if self._default_joint == "information":
             self._read_information()
+
+    def _check_datamodule(self, datamodule: AnnbatchMuDataModule | None) -> None:
+        if datamodule is None:
+            if self.adata is None:
+                raise ValueError(
+                    "This model has no MuData: pass `datamodule`, the one whose registry it was made with."
+                )
+            return
+        if self.adata is not None:
+            raise ValueError(
+                "`datamodule` is for a model made without a MuData: `Model(registry=datamodule.registry)`."
+            )
+        for m, names in self.get_var_names().items():
+            field = datamodule.registry["field_registries"].get(data_key(m), {})
+            if not np.array_equal(field.get("state_registry", {}).get("column_names", ()), names):
+                raise ValueError(
+                    f"The variables of modality {m!r} in `datamodule` are not those that the model was made for."
+                )
 
     @torch.inference_mode()
     def _start_canonical(self, train_indices: NDArray) -> None:
@@ -118,11 +167,13 @@ class TrainMixin(UnsupervisedTrainingMixin):
         cells = np.asarray(train_indices)
         if len(cells) > _MAX_START_CELLS:
             cells = np.random.default_rng(settings.seed).choice(cells, _MAX_START_CELLS, replace=False)
+            if self.adata is None:  # on disk, neighbours are read at once
+                cells.sort()
         parts: dict[str, list] = {m: [] for m in self.modalities}
         rows: dict[str, list] = {m: [] for m in self.modalities}
         nuisances: list[NDArray] = []
         seen = 0
-        for tensors in self._make_data_loader(adata=self.adata, indices=cells, batch_size=1024):
+        for tensors in self._batches(None, cells, 1024):
             tensors = {key: value.to(self.device) for key, value in tensors.items()}
             inputs = self.module._get_inference_input(tensors)
             depths = []
@@ -132,12 +183,12 @@ class TrainMixin(UnsupervisedTrainingMixin):
                 depths.append(torch.where(mask > 0, size.log(), 0.0))
                 encoded = likelihood.encoder_input(x, size).cpu()
                 present = torch.nonzero(mask.squeeze(-1) > 0).squeeze(-1).cpu().numpy()
-                parts[m].append(_as_scipy(encoded)[present])
+                parts[m].append(_as_array(encoded)[present])
                 rows[m].append(seen + present)
             covariates = [] if inputs["covariates"] is None else [inputs["covariates"]]
             nuisances.append(torch.cat([*depths, *covariates], dim=-1).cpu().numpy())
             seen += len(inputs["mask"][self.modalities[0]])
-        matrices = {m: (sparse.vstack(p) if sparse.issparse(p[0]) else np.concatenate(p)) for m, p in parts.items()}
+        matrices = {m: _stacked(parts.pop(m)) for m in tuple(parts)}
         nuisance = np.concatenate(nuisances).astype(np.float64)
         projections = canonical_projections(
             matrices,
@@ -150,9 +201,13 @@ class TrainMixin(UnsupervisedTrainingMixin):
             self.module.encoders[m].canonical.start(projection)
 
 
-def _as_scipy(x: torch.Tensor):
-    """Float64 array, or CSR matrix of a CSR tensor."""
+def _as_array(x: torch.Tensor):
+    """Float64 array, or a CSR matrix as lean as it can be of a CSR tensor: many minibatches are held at once."""
     if not is_sparse(x):
         return x.numpy().astype(np.float64)
-    parts = (x.values().numpy().astype(np.float64), x.col_indices().numpy(), x.crow_indices().numpy())
+    parts = (x.values().numpy(), x.col_indices().numpy().astype(np.int32), x.crow_indices().numpy().astype(np.int32))
     return sparse.csr_array(parts, shape=tuple(x.shape))
+
+
+def _stacked(parts: list):
+    return sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)

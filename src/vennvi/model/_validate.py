@@ -159,3 +159,30 @@ def check_size_factors(mdata: MuData, modality: str, column: str) -> str | None:
             f"Size factors {column!r} of modality {modality!r}: {bad} cells have one that is not positive."
         )
     return modality if own else None
+
+
+def check_feature_fraction(fractions: Mapping[str, float] | None, module) -> dict[str, float]:
+    """Fraction of the features to decode, by modality.
+
+    Raises
+    ------
+    KeyError
+        If a modality is not the model's.
+    ValueError
+        If a fraction is outside (0, 1], or the likelihood needs all features at once.
+    """
+    fractions = dict(fractions or {})
+    for modality, fraction in fractions.items():
+        if modality not in module.modalities:
+            raise KeyError(
+                f"`feature_fraction` names {modality!r}, which the model has not: it has {', '.join(module.modalities)}."
+            )
+        if not 0 < fraction <= 1:
+            raise ValueError(f"`feature_fraction[{modality!r}]` is {fraction!r}: it must be above 0 and at most 1.")
+        if fraction < 1 and not module.likelihood(modality).factorises:
+            raise ValueError(
+                f"`feature_fraction` decodes some features of {modality!r} only, but its likelihood shares the cell's "
+                "depth out among all of them. Build the model with "
+                f"`likelihoods={{{modality!r}: 'poisson'}}` (or 'bernoulli', for 0/1 data), or leave {modality!r} out."
+            )
+    return fractions

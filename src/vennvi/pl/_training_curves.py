@@ -12,7 +12,12 @@ from matplotlib.figure import Figure
 from vennvi.pl._spaces import PALETTE
 
 _STYLES = {"train": "-", "validation": "--"}
-_OTHERS = {"alignment": "alignment", "classification": "classification", "accuracy": "accuracy of labels"}
+_OTHERS = {
+    "alignment": "alignment",
+    "foscttm": "alignment (FOSCTTM)",
+    "classification": "classification",
+    "accuracy": "accuracy of labels",
+}
 _MOST_COLUMNS = 4
 
 

@@ -27,11 +27,14 @@ class VennviAdapter:
         Passed to the class besides the latent sizes and the likelihoods.
     plan_kwargs
         Passed to the training plan besides the learning rate.
+    train_kwargs
+        Passed to ``train`` besides.
     """
 
     class_name: str
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)
     plan_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    train_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def fit(self, data: BenchmarkData, latents: Latents, settings: Settings, *, seed: int, supervised: bool) -> Fit:
         """Train on the training samples, read on all; see :class:`~vennvi.benchmark.adapters.Adapter`."""
@@ -57,6 +60,7 @@ class VennviAdapter:
             devices=1,
             enable_progress_bar=False,
             plan_kwargs={"lr": settings.lr, **self.plan_kwargs},
+            **self.train_kwargs,
         )
         spaces = {"shared": model.get_latent_representation(everything)}
         for m in data.modalities:

@@ -48,6 +48,9 @@ def headlines(titles: Mapping[str, str]) -> tuple[Headline, ...]:
         "Accuracy of the cell type from the joint shared latents, held out",
         True,
     )
+    purity = Headline(
+        "shared", "cell_type", "purity_test", "Neighbours of the same type in the joint shared space, held out", False
+    )
     alone = [
         Headline(f"shared:{m}", "cell_type", "accuracy_test", f"… from the shared latents of {title} alone", True)
         for m, title in titles.items()
@@ -79,4 +82,4 @@ def headlines(titles: Mapping[str, str]) -> tuple[Headline, ...]:
         for target in titles
         if source != target
     ]
-    return (joint, *alone, *private, aligned, *depth, *crossed)
+    return (joint, purity, *alone, *private, aligned, *depth, *crossed)

@@ -62,6 +62,9 @@ def _cells(experiment: str, modalities: Mapping[str, str], joint: float | None =
     yield Target(*where, quantity, types, "≥", (_ALL, *alone))
     if joint is not None:
         yield Target(*where, quantity, types, "≥", (joint,))
+    purity = Reading("shared", "cell_type", "purity_test")
+    torn = "neighbours of the same type in the joint shared space"
+    yield Target(*where, torn, purity, "≥", (Reference(("MMVAEPlusPlus",)),))
     yield Target(*where, "FOSCTTM", Reading("shared", "other views", "foscttm_test"), "≤", (0.13,))
     private = Reading("private:rna", "cell_type", "accuracy_test")
     yield Target(*where, "cell type from private RNA (accuracy)", private, "≤", (0.50,))

@@ -1,0 +1,83 @@
+"""What surrounds a training: where it runs, what happens before its first step, when it stops."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from contextlib import nullcontext
+from inspect import signature
+from typing import Any
+
+from lightning.pytorch.strategies import Strategy
+from scvi.model._utils import use_distributed_sampler
+from scvi.train import Trainer, TrainRunner
+from scvi.train._callbacks import LoudEarlyStopping
+from scvi.train._logger import SimpleLogger
+
+_DEFAULTS = {name: parameter.default for name, parameter in signature(Trainer.__init__).parameters.items()}
+_EARLY_STOPPING = ("monitor", "min_delta", "patience", "mode", "warmup_epochs")
+
+
+class SharedPrivateTrainer(Trainer):
+    """scvi-tools' trainer, which also stops early when several processes train: they agree on when."""
+
+    def __init__(self, *args, early_stopping: bool = False, **kwargs):
+        if not use_distributed_sampler(kwargs.get("strategy")):
+            super().__init__(*args, early_stopping=early_stopping, **kwargs)
+            return
+        if early_stopping:
+            options = {key: f"early_stopping_{key}" for key in _EARLY_STOPPING}
+            stop = LoudEarlyStopping(**{key: kwargs.pop(name, _DEFAULTS[name]) for key, name in options.items()})
+            kwargs["callbacks"] = [*(kwargs.get("callbacks") or ()), stop]
+            kwargs["check_val_every_n_epoch"] = kwargs.get("check_val_every_n_epoch") or 1
+        if kwargs.get("logger") is None and not kwargs.get("log_save_dir") and not _forks(kwargs["strategy"]):
+            kwargs["logger"] = SimpleLogger()  # what scvi-tools would write to disk is in memory here
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="early_stopping was automatically disabled")
+            super().__init__(*args, **kwargs)
+
+
+class SharedPrivateTrainRunner(TrainRunner):
+    """scvi-tools' runner, which first lets the model read its canonical variates off the training cells.
+
+    Of several processes only the first does: DDP starts all from its parameters. Data that fit on the GPU that trains
+    are kept there meanwhile.
+    """
+
+    _trainer_cls = SharedPrivateTrainer
+
+    def __call__(self) -> None:
+        """Run the training."""
+        if self.model.module.n_canonical and not self.model.is_trained and self.trainer.is_global_zero:
+            self.model._start_canonical(self.data_splitter.train_idx)
+        manager = getattr(self.data_splitter, "adata_manager", None)
+        with nullcontext() if manager is None else manager.kept_on(self.trainer.strategy.root_device):
+            super().__call__()
+
+
+def with_strategy(devices: int | list[int] | str, trainer_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of the trainer with DDP as the strategy, if there are several processes and no other strategy.
+
+    Left to itself, Lightning would choose it too, but scvi-tools would not know, and give every process all cells.
+
+    Raises
+    ------
+    ValueError
+        For strategies that spawn processes.
+    """
+    if isinstance(strategy := trainer_kwargs.get("strategy", "auto"), str) and "spawn" in strategy:
+        raise ValueError(
+            f"`strategy` is {strategy!r}, but what scvi-tools registers of the data cannot be sent to spawned processes: use "
+            "'ddp' in a script, 'ddp_notebook' in a notebook."
+        )
+    one_device = devices in (1, "1", "auto") or (isinstance(devices, list) and len(devices) == 1)
+    if strategy != "auto" or (one_device and trainer_kwargs.get("num_nodes", 1) == 1):
+        return trainer_kwargs
+    return trainer_kwargs | {"strategy": "ddp_notebook" if hasattr(sys, "ps1") else "ddp"}
+
+
+def _forks(strategy: str | Strategy) -> bool:
+    """Whether the first process is a copy of this one, whose memory this one does not see."""
+    if isinstance(strategy, str):
+        return "fork" in strategy or "notebook" in strategy
+    return getattr(strategy, "_start_method", "popen") != "popen"

@@ -1,0 +1,59 @@
+"""Some of many features, as a few runs of neighbours: reading and writing them copies nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+#: Runs of neighbouring features, none overlapping.
+Runs = Sequence[slice]
+
+#: Runs that a choice of features is made of.
+N_RUNS = 16
+
+
+def random_runs(n_features: int, n_chosen: int, n_runs: int = N_RUNS) -> list[slice]:
+    """Choose features evenly over all, each with the same probability: runs and gaps of equal lengths, rotated at random.
+
+    Examples
+    --------
+    >>> chosen = random_runs(100, 25, n_runs=5)
+    >>> sum(run.stop - run.start for run in chosen), 5 <= len(chosen) <= 6
+    (25, True)
+    """
+    if n_chosen >= n_features:
+        return [slice(0, n_features)]
+    n_runs = min(n_runs, n_chosen, n_features - n_chosen)
+    offset = int(torch.randint(n_features, ()))
+    runs: list[slice] = []
+    for i in range(n_runs):
+        chosen_before, gaps_before = i * n_chosen // n_runs, i * (n_features - n_chosen) // n_runs
+        start = (offset + chosen_before + gaps_before) % n_features
+        stop = start + (i + 1) * n_chosen // n_runs - chosen_before
+        runs.append(slice(start, min(stop, n_features)))
+        if stop > n_features:
+            runs.append(slice(0, stop - n_features))
+    return sorted(runs, key=lambda run: run.start)
+
+
+def take_runs(x: Tensor, runs: Runs, dim: int = 0) -> Tensor:
+    """Rows of the runs one after the other, or columns with ``dim=-1``."""
+    return torch.cat([x.narrow(dim, run.start, run.stop - run.start) for run in runs], dim=dim)
+
+
+def runs_of(rows: Tensor) -> list[tuple[slice, slice]]:
+    """Runs of an increasing index: where they lie, and which entries of the index they are.
+
+    Examples
+    --------
+    >>> runs_of(torch.tensor([3, 4, 8]))
+    [(slice(3, 5, None), slice(0, 2, None)), (slice(8, 9, None), slice(2, 3, None))]
+    """
+    breaks = torch.nonzero(rows.diff() != 1).squeeze(-1).add_(1).tolist()
+    bounds = [0, *breaks, len(rows)]
+    starts = rows[bounds[:-1]].tolist()
+    return [
+        (slice(start, start + j - i), slice(i, j)) for start, i, j in zip(starts, bounds[:-1], bounds[1:], strict=True)
+    ]

@@ -1,0 +1,224 @@
+"""Seconds to a quality on held-out data: whole trainings of growing length, each read when it is done."""
+
+from __future__ import annotations
+
+import inspect
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import vennvi
+from vennvi.benchmark._data import CannotRun
+from vennvi.benchmark._evaluate import evaluate
+from vennvi.benchmark._experiment import Cell, Experiment
+from vennvi.benchmark._results import versions, write_frame
+from vennvi.benchmark._run import _threads
+from vennvi.benchmark.adapters import Latents, Model, get_model
+from vennvi.benchmark.adapters._vennvi import VennviAdapter
+from vennvi.benchmark.experiments.gp import GP
+from vennvi.benchmark.experiments.multiome_types import MULTIOME_TYPES
+from vennvi.benchmark.speed._machine import describe_machine
+from vennvi.benchmark.speed._race import _environment
+from vennvi.benchmark.speed._worker import silence
+
+COLUMNS = (
+    "task", "model", "epochs", "seed", "status", "seconds", "value", "reason", "date", "versions", "machine"
+)  # fmt: skip
+_FRACTION = {"atac": 0.25}
+
+
+@dataclass(frozen=True)
+class QualityTask:
+    """What is trained, how long, and what is read.
+
+    Parameters
+    ----------
+    name, title
+        In results and tables.
+    experiment, condition, latents
+        The data and latent sizes of one experiment.
+    reading
+        Space, target and metric among the rows of :func:`vennvi.benchmark._evaluate.evaluate`.
+    level
+        What the reading is to reach; ``None`` where models are compared at equal epochs.
+    models
+        Names of the models; one that ends in ``-quarter`` is trained on a quarter of the peaks a step.
+    epochs
+        Lengths of the trainings.
+    n_seeds
+        Seeds of data, split and initialisation.
+    """
+
+    name: str
+    title: str
+    experiment: Experiment
+    condition: str
+    latents: Latents
+    reading: tuple[str, str, str]
+    models: tuple[str, ...]
+    epochs: tuple[int, ...]
+    level: float | None = None
+    n_seeds: int = 3
+    quick_epochs: tuple[int, ...] = field(default=(2,))
+
+    def seconds(self, rows: pd.DataFrame, model: str) -> float:
+        """Least seconds of a length of training whose median over seeds reaches the level; NaN if none does."""
+        own = self._of(rows, model).groupby("epochs")[["seconds", "value"]].median()
+        reached = own[own["value"] >= (np.inf if self.level is None else self.level)]
+        return float(reached["seconds"].min()) if len(reached) else np.nan
+
+    def deviance_ratio(self, rows: pd.DataFrame, model: str) -> float:
+        """Held-out deviance of the ``-quarter`` model over the whole one's, at the longest training, median over seeds."""
+        whole, quarter = (
+            self._of(rows, name).set_index(["epochs", "seed"])["value"] for name in (model, f"{model}-quarter")
+        )
+        ratio = ((1 - quarter) / (1 - whole)).dropna()
+        if ratio.empty:
+            return np.nan
+        return float(ratio.xs(max(ratio.index.get_level_values("epochs")), level="epochs").median())
+
+    def _of(self, rows: pd.DataFrame, model: str) -> pd.DataFrame:
+        return rows[(rows["task"] == self.name) & (rows["model"] == model) & (rows["status"] == "ok")]
+
+
+RECOVERED = QualityTask(
+    name="gp-recovery",
+    title="shared factor recovered with R² .95 (gp 250/100, latents 5+5+5)",
+    experiment=GP,
+    condition="250/100",
+    latents=Latents(5, 5),
+    reading=("shared", "shared factor", "knn_r2"),
+    level=0.95,
+    models=("VennVI", "MMVAEPlusPlus"),
+    epochs=(5, 10, 20, 40, 100),
+)
+EQUAL = QualityTask(
+    name="peaks-from-genes",
+    title="deviance of peaks predicted from genes, held out (multiome-types, latents 15+10+10)",
+    experiment=MULTIOME_TYPES,
+    condition="4000",
+    latents=Latents(15, 10),
+    reading=("predict:rna", "data:atac", "deviance_explained_test"),
+    models=("MMVAEPlusPlus", "MMVAEPlusPlus-quarter", "VennVI", "VennVI-quarter"),
+    epochs=(20,),
+)
+#: All of them.
+TASKS = (RECOVERED, EQUAL)
+
+
+def model_of(name: str) -> Model:
+    """Model of the other benchmarks, or one of ours that trains on a quarter of the peaks a step."""
+    whole = get_model(name.removesuffix("-quarter"))
+    if not name.endswith("-quarter"):
+        return whole
+    return Model(name, f"{whole.label}, 1/4 of peaks", _Sampled(whole.name), whole.color)
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """The adapter of our models with ``feature_fraction``."""
+
+    class_name: str
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Train and read; see :class:`~vennvi.benchmark.adapters.Adapter`."""
+        if "feature_fraction" not in inspect.signature(getattr(vennvi, self.class_name).train).parameters:
+            raise CannotRun(f"{self.class_name}.train has no argument feature_fraction in this version of vennvi.")
+        return VennviAdapter(self.class_name, train_kwargs={"feature_fraction": _FRACTION}).fit(*args, **kwargs)
+
+
+def run_quality(
+    tasks: Sequence[QualityTask],
+    out: Path,
+    *,
+    models: Sequence[str] | None = None,
+    quick: bool = False,
+    retry: bool = False,
+    said: Callable[[str], None] = lambda _: None,
+) -> pd.DataFrame:
+    """Run what is missing of the trainings, one after another in a process of one thread; all rows in the folder.
+
+    Seeds are the outer loop and models the inner one, so that neighbours in time are what is compared.
+    """
+    folder = out / "quality"
+    with _environment(1):
+        pool = ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+        with pool:
+            for task, epochs, seed, name in _cells(tasks, models, quick):
+                path = folder / f"{task.name}__{name}__{epochs}__{seed}.csv"
+                if path.exists() and not (retry and pd.read_csv(path)["status"].iloc[0] != "ok"):
+                    continue
+                said(f"{task.name}: {name}, {epochs} epochs, seed {seed}")
+                row = pool.submit(train_and_read, task, name, epochs, seed).result()
+                write_frame(path, pd.DataFrame([row])[list(COLUMNS)])
+    return read_quality(out)
+
+
+def _cells(
+    tasks: Sequence[QualityTask], models: Sequence[str] | None, quick: bool
+) -> Iterator[tuple[QualityTask, int, int, str]]:
+    for task in tasks:
+        for seed in range(1 if quick else task.n_seeds):
+            for epochs in task.quick_epochs if quick else task.epochs:
+                for name in task.models:
+                    if models is None or name in models:
+                        yield task, epochs, seed, name
+
+
+def train_and_read(task: QualityTask, model: str, epochs: int, seed: int) -> Mapping[str, Any]:
+    """One training, as a row."""
+    experiment = task.experiment.restrict(max_epochs=epochs)
+    cell = Cell(experiment.name, task.condition, model, task.latents, seed, supervised=False)
+    seconds, value, status, reason = np.nan, np.nan, "ok", ""
+    with silence(), _threads(1):
+        try:
+            seconds, value = _seconds_and_value(experiment, cell, task.reading)
+        except (CannotRun, FileNotFoundError) as error:
+            status, reason = "cannot", str(error)
+        except Exception as error:
+            status, reason = "failed", " ".join(f"{type(error).__name__}: {error}".split())
+    return {
+        "task": task.name,
+        "model": model,
+        "epochs": epochs,
+        "seed": seed,
+        "status": status,
+        "seconds": seconds,
+        "value": value,
+        "reason": reason,
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": versions(),
+        "machine": describe_machine(),
+    }
+
+
+def _seconds_and_value(experiment: Experiment, cell: Cell, reading: tuple[str, str, str]) -> tuple[float, float]:
+    import time
+
+    data = experiment.build(seed=cell.seed, **experiment.condition(cell.condition).params)
+    adapter = model_of(cell.model).adapter
+    start = time.perf_counter()
+    fit = adapter.fit(data, cell.latents, experiment.settings, seed=cell.seed, supervised=False)
+    seconds = time.perf_counter() - start
+    rows = evaluate(fit, data)
+    space, target, metric = reading
+    found = rows[(rows["space"] == space) & (rows["target"] == target) & (rows["metric"] == metric)]
+    return seconds, float(found["value"].iloc[0])
+
+
+def read_quality(out: Path) -> pd.DataFrame:
+    """All rows in the folder."""
+    frames = [
+        pd.read_csv(path, keep_default_na=False, na_values={"seconds": ["", "nan"], "value": ["", "nan"]})
+        for path in sorted((out / "quality").glob("*.csv"))
+    ]
+    if not frames:
+        return pd.DataFrame(columns=list(COLUMNS))
+    return pd.concat(frames, ignore_index=True).sort_values(["task", "epochs", "model", "seed"], ignore_index=True)

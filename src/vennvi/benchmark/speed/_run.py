@@ -1,0 +1,161 @@
+"""Run the speed benchmark: races, growth curves, seconds to a quality, and what they say."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import joblib
+import pandas as pd
+
+from vennvi.benchmark.speed._contestant import Contestant
+from vennvi.benchmark.speed._contestants import CONTESTANTS, get_contestant
+from vennvi.benchmark.speed._data import write_data
+from vennvi.benchmark.speed._growth import AXES, GROWING
+from vennvi.benchmark.speed._quality import TASKS, read_quality, run_quality
+from vennvi.benchmark.speed._race import MACHINE, Course, Entry, Launch, run_race
+from vennvi.benchmark.speed._report import write_report
+from vennvi.benchmark.speed._results import claim, is_complete, models_in, race_path, read_races, write_race
+from vennvi.benchmark.speed._workload import WORKLOADS, Workload
+
+#: Cells of the short version.
+QUICK_CELLS = 512
+_QUICK_REPEATS = 3
+
+
+def run_speed(
+    out: Path | str,
+    *,
+    workloads: Sequence[Workload] | None = None,
+    models: Sequence[str] | None = None,
+    threads: Sequence[str] = ("1", "all"),
+    repeats: int | None = None,
+    cells: int | None = None,
+    accelerator: str = "cpu",
+    growth: bool = False,
+    quality: bool = True,
+    quick: bool = False,
+    retry: bool = False,
+    said: Callable[[str], None] = lambda _: None,
+    launch: Launch | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Run what is missing of the races, and write tables and figure.
+
+    Parameters
+    ----------
+    out
+        Folder of the results: ``races/*.csv`` and ``quality/*.csv`` (written when a race or training is done, never run twice),
+        ``results.csv``, ``summary.csv``, ``targets.csv``, ``profile.csv``, ``growth.csv``, ``quality.csv``, ``table.md`` and
+        ``figure.png``.
+    workloads
+        Workloads, by default all of :data:`WORKLOADS`.
+    models
+        Names of the contestants, by default those of each workload. A workload's reference runs in any case.
+    threads
+        Numbers of threads, ``"all"`` for all cores.
+    repeats
+        Timed turns of each contestant, 5 by default.
+    cells
+        Cells of the workloads timed by the epoch, if fewer than they have.
+    accelerator
+        ``"cpu"``, ``"gpu"`` or ``"auto"``.
+    growth
+        Whether to measure growth curves too.
+    quality
+        Whether to measure seconds to a quality too.
+    quick
+        Few cells and repeats: shows that everything runs.
+    retry
+        Whether to run races again in which a contestant failed or could not run.
+    said
+        Is told what happens.
+    launch
+        See :func:`~vennvi.benchmark.speed._race.run_race`.
+
+    Returns
+    -------
+    The verdict on each target, and all result rows of the folder.
+
+    Raises
+    ------
+    OtherResultsError
+        If the folder holds timings of other sizes; nothing has been run then.
+    ValueError
+        If a contestant is unknown, or a number of threads is not one.
+    """
+    out = Path(out)
+    counts = {name: n_threads(name) for name in threads}
+    repeats = repeats or (_QUICK_REPEATS if quick else 5)
+    cells = cells or (QUICK_CELLS if quick else None)
+    chosen = [get_contestant(name).name for name in models] if models is not None else None
+    plain = [
+        workload.shrunk(cells) if cells and workload.unit == "epoch" else workload
+        for workload in (WORKLOADS.values() if workloads is None else workloads)
+    ]
+    grown = [(axis, axis.workloads(quick=quick)) for axis in AXES] if growth else []
+    claim(out, [*plain, *(workload for _, points in grown for workload in points)], accelerator)
+
+    races: list[tuple[str, list[Workload], list[str]]] = []
+    for workload in plain:
+        names = [name for name in workload.models if chosen is None or name in {*chosen, workload.reference}]
+        if chosen is None or set(names) & set(chosen):
+            races.append((workload.name, [workload], names))
+    for axis, points in grown:
+        races += [(axis.race(name), points, [name]) for name in GROWING if chosen is None or name in chosen]
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for race, points, names in races:
+                for label, count in counts.items():
+                    if race.startswith("growth-") and label != next(iter(counts)):
+                        continue  # curves are of one number of threads
+                    path = race_path(out, race, label)
+                    if is_complete(path, names, repeats, retry=retry):
+                        continue
+                    # one race has all contestants: those that took part before do so again
+                    entries = [*names, *(n for n in models_in(path) if n not in (*names, MACHINE) and n in CONTESTANTS)]
+                    for workload in points:
+                        said(f"{race}, {label} threads: drawing {workload.n_obs:,} cells")
+                        write_data(workload, Path(folder) / workload.name)
+                    rows = run_race(
+                        list(_entries(points, [CONTESTANTS[name] for name in entries])),
+                        Course(Path(folder), count, repeats, accelerator, 0 if race.startswith("growth-") else 5),
+                        launch=launch,
+                        said=lambda what, head=f"{race}, {label} threads": said(f"{head}: {what}"),  # type: ignore[misc]
+                    )
+                    write_race(out, race, label, rows, points, accelerator)
+        if quality and "1" in counts:
+            run_quality(TASKS, out, models=chosen, quick=quick, retry=retry, said=said)
+    finally:  # what an interrupted run has finished is reported too
+        results = read_races(out, order=[race for race, _, _ in races])
+        verdicts = pd.DataFrame()
+        if len(results):
+            known = {**WORKLOADS, **{workload.name: workload for workload in plain}}
+            verdicts = write_report(out, results, read_quality(out), known, quick=quick)
+    return verdicts, results
+
+
+def n_threads(name: str) -> int:
+    """Number of threads from its name, ``"all"`` for the cores there are.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+
+    Examples
+    --------
+    >>> n_threads("2")
+    2
+    """
+    if name == "all":
+        return joblib.cpu_count()
+    if not name.isdigit() or int(name) < 1:
+        raise ValueError(f"threads is a number of at least 1, or all, not {name!r}.")
+    return int(name)
+
+
+def _entries(points: Sequence[Workload], contestants: Sequence[Contestant]) -> Iterator[Entry]:
+    for workload in points:
+        for contestant in contestants:
+            yield Entry(contestant, workload)

@@ -1,0 +1,144 @@
+"""A collection on disk, as :func:`~vennvi.data.write_collection` writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cached_property
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata.io import read_elem, sparse_dataset
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+from vennvi._keys import COLLECTION, STATISTICS, data_key, mask_key
+from vennvi.data._annbatch import fast_zarr, require_annbatch
+from vennvi.data._dataset import csr_tensor
+from vennvi.data._registry_json import from_json
+from vennvi.data._write_collection import VERSION
+
+if TYPE_CHECKING:
+    from annbatch import Loader
+
+    from vennvi.data._row_sampler import Relay, RowSampler
+
+
+class Collection:
+    """What a collection holds; matrices are read by minibatch only.
+
+    Parameters
+    ----------
+    path
+        Folder of the collection.
+
+    Raises
+    ------
+    ImportError
+        If annbatch is not installed.
+    FileNotFoundError
+        If there is no such folder.
+    ValueError
+        If the folder holds no collection, or one of a later version.
+    """
+
+    def __init__(self, path: Path | str):
+        require_annbatch("reading a collection")
+        import zarr
+        from annbatch import DatasetCollection
+
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise FileNotFoundError(f"There is no folder {self.path}.")
+        about: Any = None
+        with suppress(FileNotFoundError):  # what zarr says of a folder that is none of its own
+            self._root: Any = zarr.open_group(self.path, mode="r")
+            about = self._root.attrs.get(COLLECTION)
+        if not about:
+            raise ValueError(
+                f"{self.path} is not a collection of vennvi's: make one with `vennvi.data.write_collection` or "
+                "`vennvi convert`."
+            )
+        if about["version"] > VERSION:
+            raise ValueError(
+                f"{self.path} has version {about['version']} of the layout; this vennvi reads up to {VERSION}."
+            )
+        self.n_obs = int(about["n_obs"])
+        self._columns = [(str(key), np.dtype(dtype), int(width)) for key, dtype, width in about["columns"]]
+        self._about = about
+        self.modalities = tuple(about["registry"]["setup_args"]["layers"])
+        self.collections = {m: DatasetCollection(self._root[f"mod/{m}"], mode="r") for m in self.modalities}
+        self.collections["cells"] = DatasetCollection(self._root["cells"], mode="r")
+
+    @cached_property
+    def registry(self) -> dict:
+        """What ``setup_mudata`` learned of the data, and what a model reads off them before it is trained."""
+        registry = from_json(self._about["registry"])
+        for m in self.modalities:
+            var = next(iter(self.collections[m]))["var"]
+            names = np.asarray(read_elem(var[var.attrs["_index"]]), dtype=object)
+            registry["field_registries"][data_key(m)]["state_registry"]["column_names"] = names
+        registry[STATISTICS] = {
+            m: {
+                **{name: self._root[f"statistics/{m}/{name}"][:] for name in stored["arrays"]},
+                **from_json(stored["scalars"]),
+            }
+            for m, stored in self._about["statistics"].items()
+        }
+        return registry
+
+    def obs(self) -> pd.DataFrame:
+        """Labels and covariates that the setup names, indexed by the names of the cells, row by row."""
+        frames = [read_elem(group["obs"]) for group in self.collections["cells"]]
+        return frames[0] if len(frames) == 1 else pd.concat(frames)
+
+    def obs_names(self) -> pd.Index:
+        """Names of the cells, row by row."""
+        groups = [group["obs"] for group in self.collections["cells"]]
+        return pd.Index(np.concatenate([read_elem(group[group.attrs["_index"]]) for group in groups]))
+
+    def presence(self, modality: str) -> NDArray[np.bool_]:
+        """Whether each cell has the modality."""
+        column = [key for key, _, _ in self._columns].index(mask_key(modality))  # masks come first, one column each
+        return np.concatenate([group["X"][:, column] > 0 for group in self.collections["cells"]])
+
+    def batches(self, sampler: RowSampler) -> Iterator[dict[str, Tensor]]:
+        """Minibatches as a model reads them, in the order of a sampler."""
+        relay, loaders = self._loaders
+        relay.current = sampler
+        names, together = list(loaders), zip(*loaders.values(), strict=True)
+        with fast_zarr():  # the loaders open the parts of sparse matrices when they first read
+            first = list(islice(together, 1))
+        for parts in chain(first, together):
+            found = {name: part["X"] for name, part in zip(names, parts, strict=True)}
+            batch, start = {data_key(m): _as_tensor(found[m]) for m in self.modalities}, 0
+            for key, dtype, width in self._columns:
+                values = found["cells"][:, start : start + width]
+                batch[key], start = torch.from_numpy(values.astype(dtype)), start + width
+            yield batch
+
+    @cached_property
+    def _loaders(self) -> tuple[Relay, dict[str, Loader]]:
+        """Loader of each collection, and the sampler of all of them: what they keep of a collection they keep once."""
+        from annbatch import Loader
+        from zarr import Array
+
+        from vennvi.data._row_sampler import Relay
+
+        relay, loaders = Relay(), {}
+        for name, collection in self.collections.items():
+            with fast_zarr():
+                matrices = [group["X"] for group in collection]
+            loaders[name] = Loader(batch_sampler=relay, preload_to_gpu=False)
+            loaders[name].add_datasets([x if isinstance(x, Array) else sparse_dataset(x) for x in matrices])
+        return relay, loaders
+
+
+def _as_tensor(x) -> Tensor:
+    """Tensor around an array or a CSR matrix."""
+    return csr_tensor(x.indptr, x.indices, x.data, x.shape[1]) if sparse.issparse(x) else torch.from_numpy(x)

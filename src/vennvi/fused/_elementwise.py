@@ -1,0 +1,107 @@
+"""Observation models that factorise over features: log-probability and its derivatives on a block of decoder outputs.
+
+Each rule takes the outputs ``o`` of shape ``(n_terms, n, b)``, which it may overwrite, and what belongs to the same ``b``
+features: values ``(n, b)``, ``observed`` (``None``, ``(b,)`` or ``(n, b)``) and parameters ``(b,)``; besides, the size
+``(n, 1)`` and the weight of each row ``(n_terms, n)``. It returns the log-probability of each row, summed over the
+block, ``(n_terms, n)``; its derivative by ``o``, unweighted, ``(n_terms, n, b)``; and the derivatives of the weighted sum
+by the parameters, ``(b,)`` each. Terms that only depend on the values are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+#: A rule's result.
+Scored = tuple[Tensor, Tensor, tuple[Tensor, ...]]
+#: Outputs, values, observed, size, row weight, parameters.
+Rule = Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor, tuple[Tensor, ...]], Scored]
+
+#: Largest log-rate of ``poisson``.
+MAX_LOG_RATE = 20.0
+_LOG_SQRT_2PI = 0.9189385332046727
+
+
+def bernoulli(
+    o: Tensor, values: Tensor, observed: Tensor | None, size: Tensor, weight: Tensor, parameters: tuple[Tensor, ...]
+) -> Scored:
+    r"""0/1 data with log-odds :math:`\ell = o + \log r`: :math:`\log p = x \ell + \log \operatorname{sigmoid}(-\ell)`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> o, x = torch.zeros(1, 1, 2), torch.tensor([[0.0, 1.0]])
+    >>> rows, derivative, _ = bernoulli(o, x, None, torch.ones(1, 1), torch.ones(1, 1), ())
+    >>> rows, derivative
+    (tensor([[-1.3863]]), tensor([[[-0.5000,  0.5000]]]))
+    """
+    o += size.log()
+    counted = values if observed is None else values * observed
+    rows = (o * counted).sum(-1)
+    absent = o.neg_().sigmoid_()  # P(x = 0)
+    if observed is None:
+        rows += _sum_of_logs(absent)
+        return rows, absent.add_(values - 1), ()
+    rows += _sum_of_logs(torch.where(observed > 0, absent, 1.0))
+    return rows, absent.add_(values - 1).mul_(observed), ()
+
+
+def _sum_of_logs(p: Tensor) -> Tensor:
+    """Sum of the logarithms of probabilities over the last dimension: half as many logarithms, of products of two."""
+    p = p.clamp_min(1e-19)  # the product of two of them is still a normal number
+    half = p.shape[-1] // 2
+    pairs = p[..., :half] * p[..., half : 2 * half]
+    return pairs.log_().sum(-1) + p[..., 2 * half :].log().sum(-1)
+
+
+def poisson(
+    o: Tensor, values: Tensor, observed: Tensor | None, size: Tensor, weight: Tensor, parameters: tuple[Tensor, ...]
+) -> Scored:
+    r"""Counts with rate :math:`\lambda = r e^o`: :math:`\log p = x \log \lambda - \lambda`, less :math:`\log x!`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> rows, derivative, _ = poisson(torch.zeros(1, 1, 1), torch.tensor([[3.0]]), None, torch.ones(1, 1), torch.ones(1, 1), ())
+    >>> rows, derivative
+    (tensor([[-1.]]), tensor([[[2.]]]))
+    """
+    capped = o > MAX_LOG_RATE
+    log_rate = o.clamp_max_(MAX_LOG_RATE).add_(size.log())
+    score = log_rate * values
+    rate = log_rate.exp_()
+    score -= rate
+    derivative = (values - rate).masked_fill_(capped, 0.0)
+    if observed is not None:
+        score, derivative = score * observed, derivative * observed
+    return score.sum(-1), derivative, ()
+
+
+def normal(
+    o: Tensor, values: Tensor, observed: Tensor | None, size: Tensor, weight: Tensor, parameters: tuple[Tensor, ...]
+) -> Scored:
+    r"""Real values with one noise sd a feature: :math:`\log p = -(x - o)^2 / 2 s^2 - \log s - \tfrac12 \log 2\pi`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> o, x, sd = torch.zeros(1, 1, 1), torch.ones(1, 1), torch.ones(1)
+    >>> rows, derivative, (by_sd,) = normal(o, x, None, torch.ones(1, 1), torch.ones(1, 1), (sd,))
+    >>> rows, derivative, by_sd
+    (tensor([[-1.4189]]), tensor([[[1.]]]), tensor([0.]))
+    """
+    (sd,) = parameters
+    counted = torch.ones_like(sd) if observed is None else observed
+    precision = counted / sd.square()
+    error = o.neg_().add_(values)
+    squares = error.square()
+    constants = (counted * (sd.log() + _LOG_SQRT_2PI)).expand(values.shape).sum(-1)
+    rows = -0.5 * (squares * precision).sum(-1) - constants
+    if counted.ndim == 1:
+        weighted = weight.reshape(1, -1) @ squares.view(-1, len(sd)), weight.sum()
+    else:
+        weighted = (weight.unsqueeze(-1) * squares).sum(0), weight.sum(0).unsqueeze(-1)
+    by_sd = (weighted[0] / sd.square() - weighted[1]) * counted
+    return rows, error * precision, (by_sd.sum(0) / sd,)

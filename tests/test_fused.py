@@ -1,0 +1,137 @@
+"""Value and gradient of the fused scores against automatic differentiation of the likelihoods' own log-probability."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from test_likelihoods import KIND, D, N, build, data
+from torch import nn
+
+from vennvi.data._dataset import csr_tensor
+from vennvi.fused import _blockwise, _negative_binomial, sparse_product
+from vennvi.likelihoods import LIKELIHOODS
+
+N_TERMS, N_HIDDEN = 3, 4
+FACTORISING = [name for name, likelihood in LIKELIHOODS.items() if likelihood.factorises]
+
+
+def setting(name, missing):
+    """A likelihood, a minibatch with an absent cell, activations, a last layer, and weights of which some are zero."""
+    x = data(KIND[name])
+    likelihood, _ = build(name, x)
+    given = torch.as_tensor(x)
+    size = likelihood.size(given, None)
+    if missing:
+        given = torch.where(torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) > 0.3, given, torch.nan)
+    hidden = torch.randn(N_TERMS, N, N_HIDDEN, requires_grad=True)
+    layer = nn.Linear(N_HIDDEN, likelihood.n_outputs * D)
+    weight = torch.randn(N_TERMS, N) * (torch.rand(N_TERMS, N) > 0.2)
+    return likelihood, given, size, hidden, layer, weight
+
+
+def stored(x):
+    """The same as a CSR tensor."""
+    matrix = sparse.csr_matrix(x.numpy())
+    return csr_tensor(matrix.indptr, matrix.indices, matrix.data, matrix.shape[1])
+
+
+def parameters_of(likelihood, layer, hidden):
+    return [hidden, *layer.parameters(), *likelihood.parameters()]
+
+
+def gradients(total, parameters):
+    found = torch.autograd.grad(total, parameters)
+    return [g.to_dense() if g.is_sparse else g for g in found]
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("block", [pytest.param(1, id="small blocks"), pytest.param(2**18, id="one block")])
+def test_score_is_the_weighted_log_probability(name, missing, block, monkeypatch):
+    monkeypatch.setitem(_blockwise._BLOCK, "cpu", block)
+    monkeypatch.setattr(_negative_binomial, "_BLOCK", block)
+    likelihood, x, size, hidden, layer, weight = setting(name, missing)
+    target = likelihood.target(x, size)
+    parameters = parameters_of(likelihood, layer, hidden)
+    log_prob = likelihood.log_prob(layer(hidden), target)
+    expected = (weight * log_prob).sum()
+    total, rows = likelihood.score(hidden, layer, target, weight)
+    assert not rows.requires_grad
+    torch.testing.assert_close(rows, log_prob.detach(), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-4)
+    found, wanted = gradients(2 * total, parameters), gradients(2 * expected, parameters)
+    for gradient, reference in zip(found, wanted, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        torch.testing.assert_close(likelihood.score(hidden, layer, target, weight)[0], expected, rtol=1e-5, atol=1e-4)
+
+
+def test_narrow_blocks_are_really_used(monkeypatch):
+    _, _, size, hidden, _, weight = setting("bernoulli", False)
+    widths = []
+
+    def spy(o, *rest):
+        widths.append(o.shape[-1])
+        return o.sum(-1), o, ()
+
+    wide = nn.Linear(N_HIDDEN, 200)
+    monkeypatch.setitem(_blockwise._BLOCK, "cpu", 1)
+    _blockwise.blockwise_score(hidden, wide.weight, wide.bias, (), spy, torch.zeros(N, 200), None, size, weight)
+    assert widths == [64, 64, 64, 8]
+
+
+@pytest.mark.parametrize("name", FACTORISING)
+@pytest.mark.parametrize(("layout", "missing"), [("dense", False), ("dense", True), ("csr", False)])
+def test_chosen_features_score_like_a_likelihood_that_has_no_others(name, missing, layout):
+    likelihood, x, size, hidden, layer, weight = setting(name, missing)
+    runs, columns = [slice(0, 1), slice(3, 5)], torch.tensor([0, 3, 4])
+    full = likelihood.target(x, size)
+    if layout == "csr":
+        x = stored(x)
+    total, rows = likelihood.score(hidden, layer, likelihood.target(x, size, runs), weight, runs)
+    # the other features count nothing: as if they were missing
+    chosen = torch.zeros(D).index_fill_(0, columns, 1.0)
+    observed = chosen if full.observed is None else full.observed * chosen
+    log_prob = likelihood.log_prob(layer(hidden), type(full)(full.values, observed.expand(N, D), size))
+    torch.testing.assert_close(rows, log_prob.detach(), rtol=1e-5, atol=1e-4)
+    found = gradients(total, parameters_of(likelihood, layer, hidden))
+    wanted = gradients((weight * log_prob).sum(), parameters_of(likelihood, layer, hidden))
+    for gradient, reference in zip(found, wanted, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_of_chosen_features_are_sparse():
+    likelihood, x, size, hidden, layer, weight = setting("bernoulli", False)
+    runs = [slice(1, 2), slice(5, 6)]
+    total, _ = likelihood.score(hidden, layer, likelihood.target(x, size, runs), weight, runs)
+    total.backward()
+    for parameter in layer.parameters():
+        assert parameter.grad.is_sparse
+        assert sorted(parameter.grad.coalesce().indices()[0].tolist()) == [1, 5]
+
+
+def test_certain_mistakes_are_finite_for_zero_one_data():
+    likelihood, x, size, hidden, layer, weight = setting("bernoulli", False)
+    layer.bias.data.fill_(500.0)
+    total, rows = likelihood.score(hidden, layer, likelihood.target(x, size), weight)
+    assert torch.isfinite(total)
+    assert torch.isfinite(rows).all()
+
+
+@pytest.mark.parametrize("deflated", [False, True])
+def test_sparse_product_is_the_dense_one(deflated):
+    rng = np.random.default_rng(0)
+    dense = torch.as_tensor((rng.random((5, 7)) * (rng.random((5, 7)) < 0.4)).astype(np.float32))
+    dense[2] = 0  # an absent cell
+    x = stored(dense)
+    weight = torch.randn(7, 3, requires_grad=True)
+    by_product = torch.randn(5, 3)
+    out = (torch.randn(5, 2), torch.randn(2, 7)) if deflated else ()
+    meant = dense - out[0] @ out[1] if deflated else dense
+    torch.testing.assert_close(sparse_product(x, weight, *out), meant @ weight)
+    (found,) = torch.autograd.grad(sparse_product(x, weight, *out), weight, by_product)
+    torch.testing.assert_close(found, meant.T @ by_product)
+    with torch.no_grad():
+        torch.testing.assert_close(sparse_product(x, weight, *out), meant @ weight)
