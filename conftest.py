@@ -9,11 +9,11 @@ from importlib.util import find_spec
 import pytest
 
 # Examples of what needs an extra that is not there; annbatch needs Python 3.12 or newer.
-collect_ignore = (
-    []
-    if find_spec("annbatch")
-    else [f"src/vennvi/data/_{name}.py" for name in ("data_module", "row_sampler", "write_collection")]
-)
+_NEED = {
+    "annbatch": ("data/_data_module.py", "data/_row_sampler.py", "data/_write_collection.py"),
+    "captum": ("explain/_attribution.py", "model/_feature_attributions.py"),
+}
+collect_ignore = [f"src/vennvi/{path}" for extra, paths in _NEED.items() if not find_spec(extra) for path in paths]
 
 # Read when tqdm and matplotlib are imported, so before any test module is.
 os.environ.setdefault("TQDM_DISABLE", "1")

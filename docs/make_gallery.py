@@ -83,6 +83,17 @@ def reliability():
     return vennvi.pl.reliability(scores).figure
 
 
+def benchmark_sweep():
+    """The benchmark's own results on the paper's simulated views."""
+    results = pd.read_csv(Path(__file__).parent / "results" / "gp" / "summary.csv")
+    scores = {
+        ("shared", "y", "auc_test"): "AUC of y from shared",
+        ("private", "shared factor", "knn_r2"): "R² of the shared factor from private",
+    }
+    results = results[results["latents"].isin(["2+2+2", "5+5+5"])]
+    return vennvi.pl.benchmark_sweep(results, scores, xlabel="private features of the two views")
+
+
 #: What draws each image.
 FIGURES: dict[str, Callable] = {
     "variance_explained": variance_explained,
@@ -94,6 +105,7 @@ FIGURES: dict[str, Callable] = {
     "probe_matrix": probe_matrix,
     "coverage": coverage,
     "reliability": reliability,
+    "benchmark_sweep": benchmark_sweep,
 }
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ import vennvi
 LEVELS = (0.5, 0.9)
 
 
-def train(mdata, n_latent: int, max_epochs: int, **kwargs):
+def train(mdata, n_latent: int, max_epochs: int, cls=vennvi.MMVAEPlusPlus, **kwargs):
     setup = {k: kwargs.pop(k) for k in ("labels_key",) if k in kwargs}
     scvi.settings.seed = 0
-    vennvi.MMVAEPlusPlus.setup_mudata(mdata, **setup)
-    model = vennvi.MMVAEPlusPlus(mdata, n_shared=n_latent, n_private=n_latent, **kwargs)
+    cls.setup_mudata(mdata, **setup)
+    model = cls(mdata, n_shared=n_latent, n_private=n_latent, **kwargs)
     model.train(
         max_epochs=max_epochs, train_size=0.7, accelerator="cpu", plan_kwargs={"lr": 2e-3}, enable_progress_bar=False
     )
@@ -49,16 +49,18 @@ def real(folder: Path):
 
 
 def coverage(model, n_features: int = 100, cells=None) -> pd.DataFrame:
+    """Coverage of intervals as learned, and scaled on (other) held-out cells."""
     tables = []
     for target in model.modalities:
         names = model.get_var_names()[target][:n_features]
         own = [] if len(model.modalities) == 1 else [target]
-        tables += [
-            model.predictive_coverage(target, source, LEVELS, indices=cells, n_samples=99, var_names=names)
-            for source in (None, *own)
-        ]
-    table = pd.concat(tables)
-    return table.pivot_table(index=["target", "source"], columns="level", values="coverage", sort=False)
+        for source in (None, *own):
+            for intervals, calibrated in (("as learned", False), ("calibrated", True)):
+                arguments = {"indices": cells, "n_samples": 99, "var_names": names, "calibrated": calibrated}
+                table = model.predictive_coverage(target, source, LEVELS, **arguments)
+                tables.append(table.assign(intervals=intervals))
+    columns = ["intervals", "level"]
+    return pd.concat(tables).pivot_table(index=["target", "source"], columns=columns, values="coverage", sort=False)
 
 
 def calibration_of_the_test(n_runs: int = 2000) -> pd.Series:
@@ -121,15 +123,15 @@ if __name__ == "__main__":
     print("p-values of the shared signal test without a signal, fraction at or below:")
     print(calibration_of_the_test().round(3).to_string(), "\n")
     for name, mdata, settings in simulated(0):
-        model = train(mdata, **settings)
+        model = train(mdata, cls=vennvi.VennVI, **settings)
         print(f"{name}: p {model.shared_signal_test().p_value:.3f}\n{coverage(model).round(2).to_string()}\n")
     print(f"what private rna knows of the shared latents, R²\n{leak().round(2).to_string()}\n")
     print(f"calibration error of labels\n{labels().round(2).to_string()}\n")
     if len(sys.argv) > 1:
         for name, mdata, settings in real(Path(sys.argv[1])):
-            model = train(mdata, **settings)
+            model = train(mdata, cls=vennvi.VennVI, **settings)
             print(f"{name}: p {model.shared_signal_test().p_value:.3f}\n{coverage(model).round(2).to_string()}")
             print(f"on training cells\n{coverage(model, cells=model.train_indices).round(2).to_string()}\n")
         name, mdata, settings = next(iter(real(Path(sys.argv[1]))))
-        model = train(mdata, **settings | {"max_epochs": 30})
+        model = train(mdata, cls=vennvi.VennVI, **settings | {"max_epochs": 30})
         print(f"{name}, 30 epochs\n{coverage(model).round(2).to_string()}")

@@ -181,16 +181,23 @@ class Likelihood(nn.Module, ABC):
         log_prob = self.log_prob(layer(hidden), target)
         return torch.where(row_weight != 0, row_weight * log_prob, 0.0).sum(), log_prob.detach()
 
-    def expected(self, outputs: Tensor, size: Tensor) -> Tensor:
-        """Expected value of each entry, in the data's units; shape ``(..., n, n_features)``."""
-        return self.distribution(outputs, size).mean
+    def decoded(self, columns: Columns) -> Columns:
+        """Features that a decoder has to be run for, to say something of ``columns``: these, or all if they share a total."""
+        return columns if self.factorises else _ALL
+
+    def expected(self, outputs: Tensor, size: Tensor, columns: Columns = _ALL) -> Tensor:
+        """Expected values of some features (all by default), in the data's units; shape ``(..., n, len(columns))``.
+
+        ``outputs`` are those of the features that :meth:`decoded` names, here and in :meth:`predictive`.
+        """
+        return self.predictive(outputs, size, columns).mean
 
     def predictive(self, outputs: Tensor, size: Tensor, columns: Columns = _ALL) -> Distribution:
         """Distribution of some features (all by default) in the data's units, observation noise included.
 
         Its mean is :meth:`expected`; its sample has shape ``(..., n, len(columns))``.
         """
-        return self.distribution(outputs[..., columns], size)
+        return self.distribution(outputs, size)
 
     @abstractmethod
     def unit_deviance(self, values: Tensor, mean: Tensor) -> Tensor:
@@ -278,12 +285,9 @@ class NormalLikelihood(Likelihood):
     ) -> tuple[Tensor, Tensor]:
         return _blockwise(normal, hidden, layer, target, row_weight, runs, (self.noise_sd,))
 
-    def expected(self, outputs: Tensor, size: Tensor) -> Tensor:
-        return outputs * (self.sd * self.varies) + self.mean
-
     def predictive(self, outputs: Tensor, size: Tensor, columns: Columns = _ALL) -> Normal:
-        mean, sd = self.expected(outputs, size)[..., columns], (self.noise_sd * self.sd * self.varies)[columns]
-        return Normal(mean, sd, validate_args=False)
+        sd = (self.sd * self.varies)[columns]
+        return Normal(outputs * sd + self.mean[columns], self.noise_sd[columns] * sd, validate_args=False)
 
     def unit_deviance(self, values: Tensor, mean: Tensor) -> Tensor:
         return (values - mean).square()
@@ -464,9 +468,9 @@ class ZeroInflatedNegativeBinomialLikelihood(NegativeBinomialLikelihood):
             validate_args=False,
         )
 
-    def expected(self, outputs: Tensor, size: Tensor) -> Tensor:
+    def expected(self, outputs: Tensor, size: Tensor, columns: Columns = _ALL) -> Tensor:
         composition, dropout = outputs.chunk(2, dim=-1)
-        return torch.sigmoid(-dropout) * self._rate(composition, size)
+        return (torch.sigmoid(-dropout) * self._rate(composition, size))[..., columns]
 
 
 def _blockwise(

@@ -16,7 +16,7 @@ from vennvi._keys import CELLS_BEHIND, data_key, expert_name, mask_key, reconstr
 from vennvi._runs import Runs, random_runs
 from vennvi.distributed import cells_per_rank, gather_rows
 from vennvi.fusion import kl_to_standard_normal, product_of_experts
-from vennvi.likelihoods import LIKELIHOODS, Likelihood
+from vennvi.likelihoods import LIKELIHOODS, Columns, Likelihood
 from vennvi.nn import Decoder, Encoder
 from vennvi.objectives import CrossPrivate, Expert, Objective, Term
 from vennvi.penalties import info_nce
@@ -275,9 +275,13 @@ class SharedPrivateVAE(BaseModuleClass):
         shape = (*like.shape[:-1], self.n_private[target])
         return torch.randn(shape, device=like.device) if how == "prior" else torch.zeros(shape, device=like.device)
 
-    def decode(self, target: str, latents: Tensor, covariates: Tensor | None) -> Tensor:
-        """Decoder outputs ``(..., n, n_outputs * n_features)`` for latents ``(..., n, n_shared + n_private)``."""
-        return self.decoder(target)(with_covariates(latents, covariates))
+    def decode(self, target: str, latents: Tensor, covariates: Tensor | None, columns: Columns = slice(None)) -> Tensor:
+        """Decoder outputs ``(..., n, n_outputs * n_features)`` for latents ``(..., n, n_shared + n_private)``.
+
+        With ``columns``, those that decide about these features (:meth:`Likelihood.decoded
+        <vennvi.likelihoods.Likelihood.decoded>`).
+        """
+        return self.decoder(target)(with_covariates(latents, covariates), self.likelihood(target).decoded(columns))
 
     # ----------------------------------------------------------------------------------------------------- loss
     def presence(self, mask: Mapping[str, Tensor], expert: Expert) -> Tensor:

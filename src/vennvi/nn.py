@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
-from torch.nn.functional import softplus
+from torch.nn.functional import linear, softplus
 
 from vennvi._sparse import is_sparse
 from vennvi.canonical import Projection
 from vennvi.fused import sparse_product
 from vennvi.fusion import gaussian
 
+if TYPE_CHECKING:
+    from vennvi.likelihoods import Columns
+
+_ALL = slice(None)
 #: Floor of every posterior sd: without one, wide data drive it to zero and the loss to NaN within a dozen steps.
 POSTERIOR_SD_FLOOR = 1e-3
 #: A canonical variate whose agreement is within two standard errors of zero is dropped if two more leave it below this;
@@ -180,6 +185,9 @@ class Decoder(nn.Module):
         """What the last layer reads, ``(..., n_hidden)``, for latents and covariates side by side."""
         return self.hidden(self.input(latents))
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """Outputs of shape ``(..., n_output)`` for latents and covariates side by side, ``(..., n_latent + n_covariates)``."""
-        return self.output(self.activations(latents))
+    def forward(self, latents: Tensor, columns: Columns = _ALL) -> Tensor:
+        """Outputs (some of them, if asked for) for latents and covariates side by side, ``(..., n_latent + n_covariates)``."""
+        h, layer = self.activations(latents), self.output
+        if isinstance(columns, slice) and columns == _ALL:
+            return layer(h)
+        return linear(h, layer.weight[columns], layer.bias[columns])

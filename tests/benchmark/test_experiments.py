@@ -23,7 +23,7 @@ def test_records_are_consistent(experiment):
     assert "PCA+CCA" in experiment.quick.models
     names = [condition.name for condition in experiment.conditions]
     assert len(set(names)) == len(names)
-    assert sum(headline.in_figure for headline in experiment.headlines) in (2, 3, 4)
+    assert sum(headline.in_figure for headline in experiment.headlines) in (2, 3, 4, 8)
     cells = list(cells_of(experiment, models))
     assert len({cell.slug for cell in cells}) == len(cells)
 

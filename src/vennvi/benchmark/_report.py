@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 
 from vennvi.benchmark._experiment import Experiment
@@ -20,5 +21,7 @@ def write_report(experiment: Experiment, results: pd.DataFrame, out: Path) -> No
     write_frame(out / "summary.csv", summarise(results, experiment))
     write_atomically(out / "table.md", markdown_report(results, experiment))
     temporary = out / f".figure.{os.getpid()}.png"
-    draw(results, experiment).savefig(temporary)
+    figure = draw(results, experiment)
+    figure.savefig(temporary, dpi=200)
+    plt.close(figure)
     os.replace(temporary, out / "figure.png")

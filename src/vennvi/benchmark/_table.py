@@ -8,6 +8,7 @@ import pandas as pd
 
 from vennvi.benchmark._experiment import Experiment, Headline
 from vennvi.benchmark._summary import Series, label_of, of_headline, of_series, series_in, spread
+from vennvi.pl._benchmark_table import latent_sizes
 
 
 def markdown_report(results: pd.DataFrame, experiment: Experiment) -> str:
@@ -15,7 +16,6 @@ def markdown_report(results: pd.DataFrame, experiment: Experiment) -> str:
 
     A model that cannot run on a condition, or that failed, is shown as such, with the reasons below the tables.
     """
-    n_seeds = results["seed"].nunique()
     settings = experiment.settings
     lines = [
         f"# {experiment.name}",
@@ -23,7 +23,7 @@ def markdown_report(results: pd.DataFrame, experiment: Experiment) -> str:
         f"**{experiment.question}**",
         "",
         *([experiment.notes, ""] if experiment.notes else []),
-        f"Columns: {experiment.sweep}. Cells: median [minimum, maximum] over {n_seeds} seed{'s' if n_seeds > 1 else ''}. "
+        f"Columns: {experiment.sweep}. Cells: median [minimum, maximum] over {_seeds(results)}. "
         f"{settings.max_epochs} epochs, learning rate {settings.lr:g}, minibatches of {settings.batch_size}. "
         '"labels": trained with the label of the training samples. "–": the model has no such space.',
         "",
@@ -120,12 +120,14 @@ def _reasons(results: pd.DataFrame) -> list[str]:
     return [*lines, ""]
 
 
+def _seeds(results: pd.DataFrame) -> str:
+    """Number of seeds that a median is of, and the range where parts of the sweep were run with more."""
+    n = results.groupby(["condition", "latents", "model", "supervised"])["seed"].nunique()
+    few, many = n.min(), n.max()
+    return f"{few if few == many else f'{few} to {many}'} seed{'s' if many > 1 else ''}"
+
+
 def _ordered(present: pd.Series, known: Sequence[str]) -> list[str]:
     """Values that are present: the known ones in their order, then the others."""
     values = list(dict.fromkeys(present.astype(str)))
     return [name for name in known if name in values] + sorted(name for name in values if name not in known)
-
-
-def latent_sizes(results: pd.DataFrame) -> list[str]:
-    """Latent sizes that are present, such as ``2+2+2``, smallest first, whatever part of the sweep was run last."""
-    return sorted(results["latents"].astype(str).unique(), key=lambda sizes: [int(n) for n in sizes.split("+")])

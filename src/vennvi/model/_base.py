@@ -26,11 +26,12 @@ from vennvi.likelihoods import resolve_likelihood
 from vennvi.model._diagnose import DiagnoseMixin
 from vennvi.model._differential import DifferentialMixin
 from vennvi.model._expression import ExpressionMixin
+from vennvi.model._feature_attributions import FeatureAttributionsMixin
 from vennvi.model._feature_scores import FeatureScoresMixin
+from vennvi.model._interval_scale import IntervalScaleMixin
 from vennvi.model._labels import LabelsMixin
 from vennvi.model._latents import LatentsMixin
 from vennvi.model._predict import PredictMixin
-from vennvi.model._predictive import PredictiveMixin
 from vennvi.model._query import QueryMixin
 from vennvi.model._report import ReportMixin
 from vennvi.model._save import SaveMixin
@@ -51,7 +52,7 @@ class SharedPrivateModel(
     TrainMixin,
     LatentsMixin,
     PredictMixin,
-    PredictiveMixin,
+    IntervalScaleMixin,
     LabelsMixin,
     SharedSignalMixin,
     DiagnoseMixin,
@@ -61,6 +62,7 @@ class SharedPrivateModel(
     VarianceMixin,
     SharedFeaturesMixin,
     FeatureScoresMixin,
+    FeatureAttributionsMixin,
     SaveMixin,
     BaseModelClass,
 ):

@@ -150,8 +150,8 @@ class ExpressionMixin:
                 latents = torch.cat([now[part].expand(len(own), -1) for part in ("shared", "private")], dim=-1)
                 for code in batch_codes:
                     covariates = given["covariates"] if code is None else self._in_batch(given, code)
-                    outputs = self.module.decode(modality, latents, covariates)
-                    total = total + likelihood.expected(outputs, size)[:, columns]
+                    outputs = self.module.decode(modality, latents, covariates, columns)
+                    total = total + likelihood.expected(outputs, size, columns)
             mean = total / (n_samples * len(batch_codes))
             yield mean.masked_fill(mask[modality] == 0, torch.nan)  # type: ignore[union-attr]
 

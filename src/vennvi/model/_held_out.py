@@ -28,14 +28,21 @@ def held_out_cells(
         raise ValueError(f"This model was loaded without data: pass `mdata` to {purpose}.")
     if indices is not None or data is not model.adata:
         return cell_positions(data.n_obs, indices)
-    splits = [cells for cells in (model.validation_indices, model.test_indices) if cells is not None]
-    held_out = np.unique(np.concatenate(splits).astype(np.int64)) if splits else np.empty(0, dtype=np.int64)
+    held_out = held_out_split(model)
     if not held_out.size:
         raise ValueError(
             f"The model was trained on all cells, and on those an encoder has memorised the pairing: to {purpose}, train "
             "with `train_size=0.8`, or pass new cells as `mdata`. Passing `indices` of trained-on cells flatters the model."
         )
     return held_out
+
+
+def held_out_split(model) -> NDArray[np.int64]:
+    """Positions of the cells of the validation and the test split, in the order of the data; none without data."""
+    splits = [cells for cells in (model.validation_indices, model.test_indices) if cells is not None]
+    if model.adata is None or not splits:
+        return np.empty(0, dtype=np.int64)
+    return np.unique(np.concatenate(splits).astype(np.int64))
 
 
 def training_cells(model) -> NDArray[np.int64]:

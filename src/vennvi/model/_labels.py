@@ -14,6 +14,7 @@ from scvi import REGISTRY_KEYS
 
 from vennvi.data._dataset import cell_positions
 from vennvi.metrics import temperature
+from vennvi.model._held_out import held_out_split
 
 if TYPE_CHECKING:
     from vennvi.module import SharedPrivateVAE
@@ -107,11 +108,9 @@ class LabelsMixin:
 
     def _held_out_labels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Labelled held-out cells, and the codes of their labels; none without data at hand."""
-        nobody = np.empty(0, dtype=np.int64)
-        splits = [cells for cells in (self.validation_indices, self.test_indices) if cells is not None]  # type: ignore[attr-defined]
-        if self.adata is None or not splits:  # type: ignore[attr-defined]
-            return nobody, nobody
-        cells = np.unique(np.concatenate(splits).astype(np.int64))
+        cells = held_out_split(self)
+        if not len(cells):
+            return cells, cells
         manager = self.adata_manager  # type: ignore[attr-defined]
         codes = np.asarray(manager.get_from_registry(REGISTRY_KEYS.LABELS_KEY)).ravel().astype(np.int64)[cells]
         labelled = codes < len(self.label_categories)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -116,7 +117,9 @@ class PredictiveMixin:
             draws = torch.empty(n_draws, len(known), n_columns, device=size.device)
             mean, square, noise = (torch.zeros(len(known), n_columns, device=size.device) for _ in range(3))
             for k in range(n_draws):
-                outputs = self._decode_draw(target, sources, q_unimodal, q_private, mask, given, False, "prior")  # type: ignore[attr-defined]
+                outputs = self._decode_draw(  # type: ignore[attr-defined]
+                    target, sources, q_unimodal, q_private, mask, given, False, "prior", columns
+                )
                 predictive = likelihood.predictive(outputs.nan_to_num(0.0), size, columns)
                 draws[k] = predictive.sample()
                 # moments by Welford's recursion: counts of 1e4 leave no variance in sums of float32 squares
@@ -131,21 +134,35 @@ class PredictiveMixin:
             yield draws, mean, variance, {"present": mask[target], **given}
 
     def _predict_intervals(
-        self, target, sources, mdata, indices, n_draws, columns, names, obs_names, library_size, levels, batch_size
+        self,
+        target,
+        sources,
+        mdata,
+        indices,
+        n_draws,
+        columns,
+        names,
+        obs_names,
+        library_size,
+        levels,
+        batch_size,
+        calibrated,
     ) -> Prediction:
-        parts: dict[str, list[NDArray]] = {}
-        for draws, mean, variance, _ in self._predictive_draws(
-            target, sources, mdata, indices, n_draws, columns, len(names), library_size, batch_size
+        ends = [f"{end} {level}" for level in levels for end in ("lower", "upper")]
+        # made before the draws: what is kept among what is freed would scatter the memory
+        tables = {name: np.full((len(obs_names), len(names)), np.nan, np.float32) for name in ("mean", "sd", *ends)}
+        start = 0
+        for draws, mean, variance, _ in self._calibrated_draws(  # type: ignore[attr-defined]
+            target, sources, mdata, indices, n_draws, columns, len(names), library_size, batch_size, calibrated
         ):
-            chunk = {"mean": mean, "sd": variance.sqrt()}
-            for level, (low, high) in zip(levels, central_intervals(draws, levels), strict=True):
-                chunk |= {f"lower {level}": low, f"upper {level}": high}
-            for name, values in chunk.items():
-                parts.setdefault(name, []).append(values.cpu().numpy())
+            rows = slice(start, start + len(mean))
+            start = rows.stop
+            values = [mean, variance.sqrt(), *chain.from_iterable(central_intervals(draws, levels))]
+            for name, value in zip(tables, values, strict=True):
+                tables[name][rows] = value.cpu().numpy()
 
         def table(name: str) -> pd.DataFrame:
-            values = np.concatenate(parts[name]) if parts else np.empty((0, len(names)), dtype=np.float32)
-            return pd.DataFrame(values, index=obs_names, columns=names)
+            return pd.DataFrame(tables[name], index=obs_names, columns=names, copy=False)
 
         lower, upper = ({level: table(f"{end} {level}") for level in levels} for end in ("lower", "upper"))
         return Prediction(table("mean"), table("sd"), lower, upper)
@@ -162,6 +179,7 @@ class PredictiveMixin:
         var_names: Sequence[str] | None = None,
         batch_size: int | None = None,
         seed: int = 0,
+        calibrated: bool = True,
     ) -> pd.DataFrame:
         r"""Fraction of held-out values inside the central intervals that the model predicts for them.
 
@@ -186,6 +204,9 @@ class PredictiveMixin:
             Cells in a minibatch; by default as many as keep the draws within 64 MB.
         seed
             Seed of the ranks.
+        calibrated
+            Whether to judge the intervals that :meth:`predict` gives with ``calibrated=True``. A held-out cell's were
+            scaled by other held-out cells.
 
         Returns
         -------
@@ -206,7 +227,9 @@ class PredictiveMixin:
         cells = held_out_cells(self, mdata, indices, "measure coverage")
         inside, n = np.zeros(len(levels)), 0
         for i, (draws, _, _, given) in enumerate(
-            self._predictive_draws(target, sources, mdata, cells, n_samples, columns, len(names), None, batch_size)
+            self._calibrated_draws(  # type: ignore[attr-defined]
+                target, sources, mdata, cells, n_samples, columns, len(names), None, batch_size, calibrated
+            )
         ):
             x = given[data_key(target)]
             x = (x.to_dense() if is_sparse(x) else x)[:, columns].masked_fill(given["present"] == 0, torch.nan)

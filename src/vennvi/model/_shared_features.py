@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vennvi.explain._blocks import PAIRED, ModalityLatents
 from vennvi.explain._deviance import ExplainedDeviance
 from vennvi.explain._pairing import pairing_p_values, permutations_within, q_values
+from vennvi.likelihoods import Columns
 from vennvi.model._held_out import held_out_cells, obs_column
 from vennvi.model._passes import PassesMixin
 
@@ -122,16 +123,15 @@ class SharedFeaturesMixin(PassesMixin):
             x, link = np.empty((2, int(kept.sum()), len(range(likelihood.n_features)[columns])), dtype=np.float32)
             filled = 0
             for rows, batch in self._data_batches(mdata, cells, batch_size, [target]):
-                outputs = self._cross_outputs(target, z, rows, fixed=False)
                 if start == 0:
+                    outputs = self._cross_outputs(target, z, rows, slice(None), fixed=False)
                     explained.start(batch[target], z.size[rows], z.sets[:, rows])
                     explained.add("cross", likelihood.expected(outputs, z.size[rows]))
-                if self.module.n_continuous_cov:
-                    outputs = self._cross_outputs(target, z, rows, fixed=True)
-                even = likelihood.expected(outputs, torch.ones_like(z.size[rows]))
+                outputs = self._cross_outputs(target, z, rows, columns, fixed=True)
+                even = likelihood.expected(outputs, torch.ones_like(z.size[rows]), columns)
                 now = slice(filled, filled + int(paired[rows].sum()))
                 x[now] = batch[target][paired[rows]][:, columns].cpu().numpy()
-                link[now] = likelihood.link(even[paired[rows]][:, columns]).cpu().numpy()
+                link[now] = likelihood.link(even[paired[rows]]).cpu().numpy()
                 filled = now.stop
             p_values.append(pairing_p_values(x, link, size, permutations))
         values = explained.per_feature("cross", PAIRED)
@@ -147,15 +147,17 @@ class SharedFeaturesMixin(PassesMixin):
             index=pd.Index(self._var_names(target)),  # type: ignore[attr-defined]
         )
 
-    def _cross_outputs(self, target: str, z: ModalityLatents, rows: slice, *, fixed: bool) -> torch.Tensor:
-        """Decoder outputs from the sources' shared latents; ``fixed``: continuous covariates held at their mean."""
+    def _cross_outputs(
+        self, target: str, z: ModalityLatents, rows: slice, columns: Columns, *, fixed: bool
+    ) -> torch.Tensor:
+        """Decoder outputs for some features, from the sources' shared latents; ``fixed``: continuous covariates held at their mean."""
         c = None if z.covariates is None else z.covariates[rows]
-        if fixed and c is not None and z.covariates is not None:
+        if fixed and self.module.n_continuous_cov and c is not None and z.covariates is not None:
             continuous = slice(c.shape[1] - self.module.n_continuous_cov, None)
             c = c.clone()
             c[:, continuous] = z.covariates[:, continuous].mean(0)
         private = torch.zeros_like(z.private[rows])
-        return self.module.decode(target, torch.cat([z.cross[rows], private], dim=-1), c)  # type: ignore[index]
+        return self.module.decode(target, torch.cat([z.cross[rows], private], dim=-1), c, columns)  # type: ignore[index]
 
     def _strata(self, z: ModalityLatents, within: NDArray) -> NDArray[np.int64]:
         """Group of each cell: combinations of batch, categorical covariates and ``within``."""

@@ -1,6 +1,7 @@
 """Figures of what a model found (matplotlib)."""
 
 from vennvi.pl._alignment_null import alignment_null
+from vennvi.pl._benchmark_sweep import benchmark_sweep
 from vennvi.pl._coverage import coverage
 from vennvi.pl._feature_scores import feature_scores
 from vennvi.pl._probe_matrix import probe_matrix
@@ -13,6 +14,7 @@ from vennvi.pl._variance_explained import variance_explained
 
 __all__ = [
     "alignment_null",
+    "benchmark_sweep",
     "coverage",
     "feature_scores",
     "probe_matrix",

@@ -49,7 +49,7 @@ def headlines(titles: Mapping[str, str]) -> tuple[Headline, ...]:
         True,
     )
     purity = Headline(
-        "shared", "cell_type", "purity_test", "Neighbours of the same type in the joint shared space, held out", False
+        "shared", "cell_type", "purity_test", "Neighbours of the same type in the joint shared space, held out", True
     )
     alone = [
         Headline(f"shared:{m}", "cell_type", "accuracy_test", f"… from the shared latents of {title} alone", True)
@@ -60,7 +60,7 @@ def headlines(titles: Mapping[str, str]) -> tuple[Headline, ...]:
         for m, title in titles.items()
     ]
     aligned = Headline(
-        "shared", "other views", "foscttm_test", "FOSCTTM of the unimodal shared latents, held out", False, 0.5
+        "shared", "other views", "foscttm_test", "FOSCTTM of the unimodal shared latents, held out", True, 0.5
     )
     depth = [
         Headline(
@@ -68,6 +68,7 @@ def headlines(titles: Mapping[str, str]) -> tuple[Headline, ...]:
             f"log depth of {m}",
             "linear_r2_test",
             f"R² of log {title} depth from the joint shared latents, held out",
+            True,
         )
         for m, title in titles.items()
     ]
