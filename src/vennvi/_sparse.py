@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
@@ -67,6 +66,7 @@ class SparseColumns:
 
     def __init__(self, matrix: sparse.csc_array):
         self.matrix = matrix
+        self._column = np.repeat(np.arange(matrix.shape[1], dtype=matrix.indices.dtype), np.diff(matrix.indptr))
 
     @classmethod
     def of(cls, x: Tensor, runs: Runs | None = None) -> SparseColumns:
@@ -74,10 +74,20 @@ class SparseColumns:
         matrix = as_scipy(x).tocsc()
         return cls(matrix if runs is None else sparse.hstack([matrix[:, run] for run in runs], format="csc"))
 
-    def __getitem__(self, key: tuple[slice | NDArray, slice]) -> Tensor:
-        rows, columns = key
-        block = self.matrix[:, columns].toarray()
-        return torch.from_numpy(np.ascontiguousarray(block[rows]))
+    def __getitem__(self, key: tuple[slice, slice]) -> Tensor:
+        """All rows of some adjacent columns, dense."""
+        start, stop, _ = key[1].indices(self.matrix.shape[1])
+        entries = slice(self.matrix.indptr[start], self.matrix.indptr[stop])
+        width = stop - start
+        block = torch.zeros(self.matrix.shape[0], width)
+        place = self.matrix.indices[entries].astype(np.int64) * width
+        place += self._column[entries]
+        place -= start
+        return (
+            block.view(-1)
+            .index_add_(0, torch.from_numpy(place), torch.from_numpy(self.matrix.data[entries]))
+            .view_as(block)
+        )
 
     def rows(self, chosen: Tensor) -> SparseColumns:
         """Some cells only."""

@@ -34,6 +34,9 @@ def test_run_writes_results_and_resumes(tmp_path):
     other = runner.invoke(app, [*command, "--max-epochs", "3"])
     assert other.exit_code == 2
     assert "max_epochs" in other.output
+    other = runner.invoke(app, [*command, "--batch-size", "32"])
+    assert other.exit_code == 2
+    assert "batch_size 128, not 32" in other.output
 
 
 @pytest.mark.parametrize(

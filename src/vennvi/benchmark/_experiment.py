@@ -141,6 +141,7 @@ class Experiment:
         supervision: Sequence[bool] | None = None,
         n_seeds: int | None = None,
         max_epochs: int | None = None,
+        batch_size: int | None = None,
         accelerator: str | None = None,
     ) -> Experiment:
         """Copy of the experiment with parts of it chosen; ``None`` keeps what there is.
@@ -166,11 +167,8 @@ class Experiment:
             changes["supervision"] = tuple(supervision)
         if n_seeds is not None:
             changes["n_seeds"] = n_seeds
-        settings = self.settings
-        if max_epochs is not None:
-            settings = dataclasses.replace(settings, max_epochs=max_epochs)
-        if accelerator is not None:
-            settings = dataclasses.replace(settings, accelerator=accelerator)
+        given: dict[str, Any] = {"max_epochs": max_epochs, "batch_size": batch_size, "accelerator": accelerator}
+        settings = dataclasses.replace(self.settings, **{k: v for k, v in given.items() if v is not None})
         return dataclasses.replace(self, settings=settings, whole=self.full, **changes)
 
     def quickened(self) -> Experiment:

@@ -93,6 +93,7 @@ def run(
         Supervision | None, typer.Option(help="Train without labels, with them, or both; by default the experiment's.")
     ] = None,
     max_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs, instead of the experiment's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Minibatches, instead of the experiment's.")] = None,
     accelerator: Annotated[str | None, typer.Option(help="cpu (default), gpu or auto.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Run failed cells again.")] = False,
     workloads: Annotated[
@@ -114,7 +115,7 @@ def run(
     own = {"--workloads": workloads, "--threads": threads, "--repeats": repeats, "--cells": cells, "--growth": growth,
            "--no-quality": no_quality}  # fmt: skip
     others = {"--seeds": seeds, "--jobs": jobs > 1, "--conditions": conditions, "--latents": latents,
-              "--supervised": supervised, "--max-epochs": max_epochs}  # fmt: skip
+              "--supervised": supervised, "--max-epochs": max_epochs, "--batch-size": batch_size}  # fmt: skip
     if given := [option for option, value in (others if name == SPEED else own).items() if value]:
         whose = "which speed does not have" if name == SPEED else "which only speed has"
         console.print(f"[red]Leave out {', '.join(given)}, {whose}.")
@@ -139,10 +140,10 @@ def run(
         return
     try:
         if name in GROUPS:
-            if conditions or latents or supervised:
+            if conditions or latents or supervised or batch_size:
                 raise ValueError(
-                    f"{name} is a group, which sets conditions, latents and supervision itself: leave out --conditions, "
-                    "--latents and --supervised, or run one experiment."
+                    f"{name} is a group, which sets conditions, latents, supervision and minibatches itself: leave out "
+                    "--conditions, --latents, --supervised and --batch-size, or run one experiment."
                 )
             chosen = [get_model(model) for model in _split(models) or GROUPS[name].models]
         else:
@@ -157,6 +158,7 @@ def run(
                 supervision=_SUPERVISION[supervised] if supervised else None,
                 n_seeds=seeds,
                 max_epochs=max_epochs,
+                batch_size=batch_size,
                 accelerator=accelerator,
             )
     except ValueError as error:

@@ -49,11 +49,21 @@ def bernoulli(
 
 
 def _sum_of_logs(p: Tensor) -> Tensor:
-    """Sum of the logarithms of probabilities over the last dimension: half as many logarithms, of products of two."""
-    p = p.clamp_min(1e-19)  # the product of two of them is still a normal number
-    half = p.shape[-1] // 2
-    pairs = p[..., :half] * p[..., half : 2 * half]
-    return pairs.log_().sum(-1) + p[..., 2 * half :].log().sum(-1)
+    """Sum of the logarithms of probabilities over the last dimension, by the logarithms of products of several.
+
+    Of as many as cannot underflow: eight if none is below 1e-4 (1e-32 together), four above 1e-9, else two.
+    """
+    least = float(p.amin()) if p.numel() else 1.0
+    halvings = 3 if least > 1e-4 else 2 if least > 1e-9 else 1
+    if halvings == 1:
+        p = p.clamp_min(1e-19)
+    rest = p.new_zeros(p.shape[:-1])
+    for _ in range(halvings):
+        half = p.shape[-1] // 2
+        if p.shape[-1] % 2:
+            rest = rest + p[..., -1].log()
+        p = p[..., :half] * p[..., half : 2 * half]
+    return rest + p.log_().sum(-1)
 
 
 def poisson(
