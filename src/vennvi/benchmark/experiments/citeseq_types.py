@@ -58,7 +58,6 @@ CITESEQ_TYPES = Experiment(
     settings=Settings(max_epochs=20),
     headlines=headlines({"rna": "RNA", "protein": "protein"}),
     quick=Quick(("4000",), (Latents(15, 10),), ("VennVI", "PCA+CCA", "PCA"), n_seeds=1, max_epochs=3),
-    n_seeds=3,
     notes=(
         "4,000 random cells of 6,855, 3,000 train; 2,000 genes, 14 proteins. The cell types were very probably gated on these "
         "proteins. Cells that were not assigned to a type, and those of types with fewer than 15 cells, are trained on but "

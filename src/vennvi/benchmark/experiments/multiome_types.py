@@ -53,7 +53,6 @@ MULTIOME_TYPES = Experiment(
     settings=Settings(max_epochs=20),
     headlines=headlines({"rna": "RNA", "atac": "ATAC"}),
     quick=Quick(("4000",), (Latents(15, 10),), ("VennVI", "PCA+CCA", "PCA"), n_seeds=1, max_epochs=3),
-    n_seeds=3,
     notes=(
         "4,000 random cells of 10,309, 3,000 train; 1,677 genes, about 5,700 peaks, about 100 fragments a cell. Cells that "
         "were not assigned to a type, and those of types with fewer than 15 cells, are trained on but not read."
