@@ -112,12 +112,18 @@ def test_gradients_of_chosen_features_are_sparse():
         assert sorted(parameter.grad.coalesce().indices()[0].tolist()) == [1, 5]
 
 
-def test_certain_mistakes_are_finite_for_zero_one_data():
-    likelihood, x, size, hidden, layer, weight = setting("bernoulli", False)
-    layer.bias.data.fill_(500.0)
-    total, rows = likelihood.score(hidden, layer, likelihood.target(x, size), weight)
+@pytest.mark.parametrize("log_odds", [15.0, 25.0, 60.0, 500.0])
+@pytest.mark.parametrize("missing", [False, True])
+def test_zero_one_data_that_the_model_is_sure_of(log_odds, missing):
+    """Right or wrong: no probability is rounded to 0 or 1 on the way to its logarithm."""
+    likelihood, x, size, hidden, layer, weight = setting("bernoulli", missing)
+    layer.bias.data.fill_(log_odds)
+    target = likelihood.target(x, size)
+    total, rows = likelihood.score(hidden, layer, target, weight)
+    wanted = likelihood.log_prob(layer(hidden).double(), target)
+    assert (rows <= 1e-3).all()
+    torch.testing.assert_close(rows, wanted.detach().float(), rtol=1e-4, atol=1e-3)
     assert torch.isfinite(total)
-    assert torch.isfinite(rows).all()
 
 
 @pytest.mark.parametrize("deflated", [False, True])

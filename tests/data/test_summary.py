@@ -50,7 +50,21 @@ def test_kind(values, kind):
     assert summarise(np.array(values, dtype=np.float32)[:, None], "rna").kind == kind
 
 
+def test_the_typical_total_is_of_the_observations_that_have_one():
+    x = np.zeros((30, 3), dtype=np.float32)
+    x[:5, 0], x[5:11, 2] = 4, 6
+    assert summarise(x, "guides").median_total == 6
+    assert summarise(np.zeros((4, 2)), "guides").median_total == 1
+    counts = np.full((10, 2), np.nan)
+    counts[:4] = [[1, 2], [3, np.nan], [np.nan, 4], [5, 6]]
+    with_empty, without = summarise(counts, "rna"), summarise(counts[:4], "rna")
+    assert with_empty.median_total == without.median_total
+
+
 def test_refusals_name_the_modality():
+    twice = sparse.csr_matrix((np.ones(3), [1, 1, 0], [0, 2, 3]), shape=(2, 2))
+    with pytest.raises(ValueError, match=r"'rna'.*more than once.*sum_duplicates"):
+        summarise(twice, "rna")
     with pytest.raises(ValueError, match="'rna' holds infinite"):
         summarise(np.array([[np.inf, 1.0]]), "rna")
     with pytest.raises(ValueError, match="'rna' is sparse and holds 1 NaN"):

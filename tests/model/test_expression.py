@@ -172,3 +172,34 @@ def test_batch_correction_and_vanilla(toy_model):
 def test_differential_refuses(toy_model, arguments, error, message):
     with pytest.raises(error, match=message):
         toy_model.differential_expression(**arguments)
+
+
+@pytest.mark.parametrize("library_size", [100, np.int64(100), np.float32(100)])
+def test_a_depth_is_any_number(toy_model, library_size):
+    found = toy_model.get_normalized_expression("rna", library_size=library_size)
+    pd.testing.assert_frame_equal(found, toy_model.get_normalized_expression("rna", library_size=100.0))
+
+
+@pytest.mark.parametrize("library_size", ["latent", "obsrved", 0, -3.0, np.nan])
+def test_other_depths_are_refused(toy_model, library_size):
+    with pytest.raises(ValueError, match=r"`library_size` is .*observed"):
+        toy_model.get_normalized_expression("rna", library_size=library_size)
+    with pytest.raises(ValueError, match=r"`library_size` is .*positive number or None"):
+        toy_model.predict("rna", library_size=library_size)
+
+
+def test_names_come_in_many_forms(toy_model):
+    one = toy_model.get_normalized_expression("rna", var_names="rna3", transform_batch=pd.Index(["a", "b"]))
+    wanted = toy_model.get_normalized_expression("rna", var_names=["rna3"], transform_batch=["a", "b"])
+    pd.testing.assert_frame_equal(one, wanted)
+
+
+def test_variables_of_one_name_cannot_be_asked_for():
+    mdata = toy_mudata(2)
+    names = mdata["rna"].var_names.to_numpy().astype(object)
+    names[1] = names[0]
+    mdata["rna"].var_names = names
+    model = _model(mdata)
+    with pytest.raises(ValueError, match=r"'rna' has several variables 'rna0'.*var_names_make_unique"):
+        model.predict("rna", var_names=["rna0"])
+    assert list(model.predict("rna", var_names=["rna5"])) == ["rna5"]

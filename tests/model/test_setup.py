@@ -37,6 +37,11 @@ def stale():
     return mdata
 
 
+def with_a_view():
+    mdata = toy_mudata(2)
+    return MuData({"rna": mdata["rna"][:, :5], "atac": mdata["atac"]})
+
+
 def no_x():
     mdata = toy_mudata(2)
     del mdata["rna"].X
@@ -50,6 +55,7 @@ def no_x():
             lambda: ad.AnnData(np.ones((3, 2))), {}, TypeError, "Expected a MuData, got AnnData", id="anndata"
         ),
         pytest.param(lambda: toy_mudata(2)[:30], {}, ValueError, "view.*copy", id="view"),
+        pytest.param(with_a_view, {}, ValueError, "'rna' is a view.*copy", id="view of a modality"),
         pytest.param(lambda: toy_mudata(2), {"layers": {}}, ValueError, "no modality", id="no modality"),
         pytest.param(lambda: toy_mudata(2), {"layers": {"rma": None}}, KeyError, "'rma'.*rna, atac", id="modality"),
         pytest.param(

@@ -21,6 +21,8 @@ logger = logging.getLogger("scvi.vennvi")
 
 #: Backed rows are read as one slice if it holds no more than this many rows for each row wanted.
 _DENSE_ROWS = 4
+#: Rows looked at at a time for whether anything in them was measured.
+_SUSPECTS = 4096
 
 
 def obs_rows(mdata, modality: str) -> NDArray[np.int64]:
@@ -29,6 +31,23 @@ def obs_rows(mdata, modality: str) -> NDArray[np.int64]:
     MuData's ``obsmap`` holds 1-based rows and 0 for absent cells.
     """
     return np.asarray(mdata.obsmap[modality]).ravel().astype(np.int64) - 1
+
+
+def presence(mdata, modality: str, layer: str | None = None) -> NDArray[np.bool_]:
+    """Whether each cell of the MuData has a modality: a row, and not one that is all NaN; shape ``(n_obs,)``."""
+    rows = obs_rows(mdata, modality)
+    has = rows >= 0
+    adata = mdata[modality]
+    matrix = adata.X if layer is None else adata.layers[layer]
+    if sparse.issparse(matrix) or hasattr(matrix, "format") or np.dtype(matrix.dtype).kind != "f":
+        return has
+    suspects = np.flatnonzero(np.isnan(np.asarray(matrix[:, 0])))
+    empty = np.zeros(adata.n_obs, dtype=bool)
+    for start in range(0, len(suspects), _SUSPECTS):
+        some = suspects[start : start + _SUSPECTS]
+        empty[some] = np.isnan(np.asarray(matrix[some])).all(axis=1)
+    has[has] = ~empty[rows[has]]
+    return has
 
 
 def cell_positions(n_obs: int, indices: Sequence[int] | NDArray | None) -> NDArray[np.int64]:

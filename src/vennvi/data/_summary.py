@@ -32,7 +32,7 @@ class FeatureSummary:
     """Number of NaN entries."""
     is_sparse: bool
     median_total: float
-    """Median over observations of the sum over features: the typical library size."""
+    """Median of the sum over features, over the observations in which it is positive: the typical library size; else 1."""
 
     @property
     def kind(self) -> Literal["binary", "counts", "real"]:
@@ -55,7 +55,7 @@ def summarise(matrix, modality: str) -> FeatureSummary:
     ------
     ValueError
         If the matrix holds infinite values, or a sparse matrix holds NaN (a missing entry cannot be told from the
-        zeros around it there); ``modality`` is named in the message.
+        zeros around it there) or an entry in several parts; ``modality`` is named in the message.
     """
     n_features = matrix.shape[1]
     total, squares, n_seen = np.zeros(n_features), np.zeros(n_features), np.zeros(n_features)
@@ -84,6 +84,11 @@ def summarise(matrix, modality: str) -> FeatureSummary:
         if integral and stored.dtype.kind == "f":
             integral = bool(np.all((stored == np.rint(stored)) | np.isnan(stored)))
         if is_sparse:
+            if _has_duplicates(chunk):
+                raise ValueError(
+                    f"Modality {modality!r} is sparse and stores some entries more than once: call "
+                    f"`mdata[{modality!r}].X.sum_duplicates()` first."
+                )
             chunk = chunk.astype(np.float64)
             total += np.asarray(chunk.sum(axis=0)).ravel()
             squares += np.asarray(chunk.multiply(chunk).sum(axis=0)).ravel()
@@ -116,8 +121,22 @@ def summarise(matrix, modality: str) -> FeatureSummary:
         integral=integral,
         n_missing=n_missing,
         is_sparse=is_sparse,
-        median_total=float(np.median(np.concatenate(totals))) if totals else 0.0,
+        median_total=_typical(np.concatenate(totals)) if totals else 1.0,
     )
+
+
+def _typical(totals: NDArray[np.float64]) -> float:
+    """Median of the positive totals: where most observations hold nothing, that of the others."""
+    counted = totals[totals > 0]
+    return float(np.median(counted)) if len(counted) else 1.0
+
+
+def _has_duplicates(chunk: sparse.csr_matrix) -> bool:
+    if chunk.has_canonical_format:
+        return False
+    merged = chunk.copy()
+    merged.sum_duplicates()
+    return merged.nnz < chunk.nnz
 
 
 def _expected_totals(chunk: NDArray, mean: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ from vennvi.fused._gradients import empty_gradient, scaled
 _BLOCK = {"cpu": 2**18, "cuda": 2**26}
 
 
+@torch.compiler.disable  # is one fused step already: nothing to trace
 def blockwise_score(
     hidden: Tensor,
     weight: Tensor,

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 #: A rule's result.
 Scored = tuple[Tensor, Tensor, tuple[Tensor, ...]]
@@ -40,25 +41,25 @@ def bernoulli(
     o += size.log()
     counted = values if observed is None else values * observed
     rows = (o * counted).sum(-1)
-    absent = o.neg_().sigmoid_()  # P(x = 0)
-    if observed is None:
-        rows += _sum_of_logs(absent)
-        return rows, absent.add_(values - 1), ()
-    rows += _sum_of_logs(torch.where(observed > 0, absent, 1.0))
-    return rows, absent.add_(values - 1).mul_(observed), ()
+    largest = float(o.amax()) if o.numel() else 0.0
+    if largest > 20:  # P(x = 0) would be rounded: its logarithm by itself
+        zeros = softplus(o).neg_()
+        rows += (zeros if observed is None else zeros.mul_(observed)).sum(-1)
+        absent = o.neg_().sigmoid_()
+    else:
+        absent = o.neg_().sigmoid_()  # P(x = 0)
+        rows += _sum_of_logs(absent if observed is None else torch.where(observed > 0, absent, 1.0), largest)
+    gradient = absent.add_(values - 1)
+    return rows, gradient if observed is None else gradient.mul_(observed), ()
 
 
-def _sum_of_logs(p: Tensor) -> Tensor:
+def _sum_of_logs(p: Tensor, largest: float) -> Tensor:
     """Sum of the logarithms of probabilities over the last dimension, by the logarithms of products of several.
 
-    Of as many as cannot underflow: eight if none is below 1e-4 (1e-32 together), four above 1e-9, else two.
+    Of as many as cannot underflow: eight if no log-odds against is above 9 (1e-32 together), four up to 20.
     """
-    least = float(p.amin()) if p.numel() else 1.0
-    halvings = 3 if least > 1e-4 else 2 if least > 1e-9 else 1
-    if halvings == 1:
-        p = p.clamp_min(1e-19)
     rest = p.new_zeros(p.shape[:-1])
-    for _ in range(halvings):
+    for _ in range(3 if largest < 9 else 2):
         half = p.shape[-1] // 2
         if p.shape[-1] % 2:
             rest = rest + p[..., -1].log()

@@ -12,6 +12,7 @@ from torch.nn.functional import embedding_bag
 from vennvi._sparse import as_scipy
 
 
+@torch.compiler.disable  # is one fused step already: nothing to trace
 def sparse_product(
     x: Tensor, weight: Tensor, coefficients: Tensor | None = None, loadings: Tensor | None = None
 ) -> Tensor:

@@ -17,7 +17,7 @@ from scvi.model.base import BaseModelClass
 from scvi.utils import setup_anndata_dsp
 
 from vennvi._keys import data_key, size_factor_key
-from vennvi.data._dataset import obs_rows
+from vennvi.data._dataset import presence
 from vennvi.data._labels_field import MuDataLabelsField, MuDataPartialLabelsField
 from vennvi.data._manager import MuDataManager
 from vennvi.data._statistics import read_statistics, statistics_of
@@ -344,7 +344,7 @@ class SharedPrivateModel(
         if unlabeled_category is not None and labels_key is None:
             raise ValueError("`unlabeled_category` needs `labels_key`.")
         size_factors = _size_factor_columns(mdata, layers, size_factor_key)
-        nobody = np.all([obs_rows(mdata, m) < 0 for m in layers], axis=0)
+        nobody = ~np.any([presence(mdata, m, layer) for m, layer in layers.items()], axis=0)
         if nobody.any():
             logger.warning(
                 "%d of %d cells have none of the modalities %s: they take no part in the training and their latents are NaN.",

@@ -157,8 +157,10 @@ class DifferentialMixin:
         if (groupby is None) == (idx1 is None):
             raise ValueError("Name the groups by `groupby`, or their cells by `idx1` (and `idx2`); one of the two.")
         data = self._validate_anndata(mdata)  # type: ignore[attr-defined]
-        manager = _modality_manager(self.get_anndata_manager(data, required=True), data, modality, groupby)  # type: ignore[attr-defined]
-        cells = np.flatnonzero(obs_rows(data, modality) >= 0)
+        present = self._presence(data, modality)  # type: ignore[attr-defined]
+        own = self.get_anndata_manager(data, required=True)  # type: ignore[attr-defined]
+        manager = _modality_manager(own, data, modality, groupby, present)
+        cells = np.flatnonzero(present)
         likelihood = self.module.likelihood(modality)
         effect, change_fn = _effect(likelihood)
         if delta is None:
@@ -205,9 +207,10 @@ class DifferentialMixin:
         return table
 
 
-def _modality_manager(manager: AnnDataManager, mdata: MuData, modality: str, groupby: str | None) -> ModalityManager:
+def _modality_manager(
+    manager: AnnDataManager, mdata: MuData, modality: str, groupby: str | None, present: NDArray[np.bool_]
+) -> ModalityManager:
     rows = obs_rows(mdata, modality)
-    present = rows >= 0
     obs = mdata.obs[present].copy()
     if groupby is not None and groupby not in obs:
         if groupby not in mdata[modality].obs:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 from torch import Tensor
 
-from vennvi.data._dataset import cell_positions, obs_rows
+from vennvi.data._dataset import cell_positions
 from vennvi.likelihoods import Columns
+from vennvi.model._validate import check_library_size
 
 if TYPE_CHECKING:
     from vennvi.module import SharedPrivateVAE
@@ -103,6 +104,7 @@ class ExpressionMixin:
         self._check_modality("modality", modality)  # type: ignore[attr-defined]
         if n_samples < 1:
             raise ValueError(f"`n_samples` is {n_samples}: it must be at least 1.")
+        check_library_size(library_size, observed=True)
         names, columns = self._target_columns(modality, var_names)  # type: ignore[attr-defined]
         codes = self._batch_codes(transform_batch)
         fixed = self._fixed_latents(modality, mdata, space, batch_size)
@@ -138,8 +140,8 @@ class ExpressionMixin:
         for q_unimodal, q_private, mask, given in self._posteriors(mdata, indices, batch_size):  # type: ignore[attr-defined]
             own = given["size"][modality]
             size = own if library_size == "observed" else torch.ones_like(own)
-            if isinstance(library_size, int | float) and likelihood.use_size:
-                size = torch.full_like(own, library_size) / likelihood.size_reference
+            if library_size not in (None, "observed") and likelihood.use_size:
+                size = torch.full_like(own, float(library_size)) / likelihood.size_reference
             total: Tensor | float = 0.0
             for _ in range(n_samples):
                 q = q_private[modality]
@@ -165,7 +167,7 @@ class ExpressionMixin:
             return {}
         name = "private" if space == "shared" else "shared"
         adata = self._validate_anndata(mdata)  # type: ignore[attr-defined]
-        cells = np.flatnonzero(obs_rows(adata, modality) >= 0)
+        cells = np.flatnonzero(self._presence(adata, modality))  # type: ignore[attr-defined]
         total, n = torch.zeros(()), 0.0
         for q_unimodal, q_private, mask, _ in self._posteriors(mdata, cells, batch_size):  # type: ignore[attr-defined]
             mean = q_private[modality].loc if name == "private" else self._joint(q_unimodal, mask, True)  # type: ignore[attr-defined]
@@ -180,7 +182,9 @@ class ExpressionMixin:
             self.registry["field_registries"][REGISTRY_KEYS.BATCH_KEY]["state_registry"]["categorical_mapping"]
         )
         wanted = (
-            [batches] if isinstance(batches, str) or not isinstance(batches, Sequence | np.ndarray) else list(batches)
+            [batches]
+            if isinstance(batches, str) or not isinstance(batches, Sequence | np.ndarray | pd.Index | pd.Series)
+            else list(batches)
         )
         if unknown := [batch for batch in wanted if batch not in known]:
             raise ValueError(

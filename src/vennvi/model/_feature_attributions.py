@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vennvi._sparse import to_dense
-from vennvi.data._dataset import obs_rows
 from vennvi.explain._attribution import (
     AttributionSums,
     first_layer,
@@ -165,7 +164,7 @@ class FeatureAttributionsMixin(PassesMixin):
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """What the encoder of a modality reads of the cells that have it, dense, and the covariates it reads."""
         data = self._validate_anndata(mdata)  # type: ignore[attr-defined]
-        cells = cells[obs_rows(data, modality)[cells] >= 0]
+        cells = cells[self._presence(data, modality)[cells]]  # type: ignore[attr-defined]
         if max_cells is not None and len(cells) > max_cells:
             cells = np.sort(np.random.default_rng(seed).choice(cells, max_cells, replace=False))
         self.module.eval()

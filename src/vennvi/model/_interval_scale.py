@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vennvi._keys import data_key
 from vennvi._sparse import to_dense
-from vennvi.data._dataset import cell_positions, obs_rows
+from vennvi.data._dataset import cell_positions
 from vennvi.likelihoods import Columns, NormalLikelihood
 from vennvi.model._held_out import held_out_split
 from vennvi.model._predictive import PredictiveMixin
@@ -73,7 +73,7 @@ class IntervalScaleMixin(PredictiveMixin):
         data = self._validate_anndata(mdata)  # type: ignore[attr-defined]
         cells = cell_positions(data.n_obs, indices)
         scales = self._interval_scales(target, sources)[:, columns] if calibrated else np.ones((3, 1))
-        if calibrated and target in sources and len(sources) > 1 and (obs_rows(data, target)[cells] < 0).any():
+        if calibrated and target in sources and len(sources) > 1 and not self._presence(data, target)[cells].all():  # type: ignore[attr-defined]
             others = tuple(m for m in sources if m != target)  # what a cell without the target is predicted from
             scales = np.concatenate([scales, self._interval_scales(target, others)[:, columns]])
         half = np.zeros(data.n_obs, dtype=np.int64)
@@ -109,7 +109,7 @@ class IntervalScaleMixin(PredictiveMixin):
         scales, name = kept["scales"], f"{target} from {', '.join(sources)}"
         if name not in scales:
             cells = self._calibration_cells()
-            usable = cells[obs_rows(self.adata, target)[cells] >= 0] if len(cells) else cells  # type: ignore[attr-defined]
+            usable = cells[self._presence(self.adata, target)[cells]] if len(cells) else cells  # type: ignore[attr-defined]
             if len(usable) < MIN_CELLS:
                 return neutral
             squares, counts = self._standardised_squares(target, sources, usable)

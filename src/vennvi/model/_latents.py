@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vennvi._keys import OBSM_PRIVATE, OBSM_SHARED
-from vennvi.data._dataset import obs_rows
+from vennvi.data._dataset import obs_rows, presence
 from vennvi.fusion import gaussian, mean_of_experts, product_of_experts, sample_mixture
 from vennvi.information import decoder_information, information_weighted
 
@@ -21,6 +21,7 @@ from vennvi.information import decoder_information, information_weighted
 _INFORMATION_CELLS = 256
 
 if TYPE_CHECKING:
+    from vennvi.data._data_module import AnnbatchMuDataModule
     from vennvi.module import SharedPrivateVAE
 
 
@@ -148,6 +149,12 @@ class LatentsMixin:
             return self._joint(q_unimodal, mask, give_mean, joint)
         return (q.loc if give_mean else q.sample()).masked_fill(mask[modality] == 0, torch.nan)
 
+    def _presence(self, data: MuData | AnnbatchMuDataModule, modality: str) -> NDArray[np.bool_]:
+        """Whether each cell of some data, organised as the model's, has a modality; shape ``(n_obs,)``."""
+        if not isinstance(data, MuData):
+            return data.presence(modality)
+        return presence(data, modality, self.registry["setup_args"]["layers"][modality])  # type: ignore[attr-defined]
+
     def _check_joint(self, joint: str) -> str:
         """How the modalities join, the default filled in; reads the information if it is asked for."""
         choices = ("default", "mean", "precision", "information")
@@ -175,7 +182,7 @@ class LatentsMixin:
         cells = getattr(self, "train_indices", None)
         cells = np.arange(data.n_obs) if cells is None else np.asarray(cells)
         for k, m in enumerate(self.modalities):
-            has = cells[(obs_rows(data, m) >= 0 if isinstance(data, MuData) else data.presence(m))[cells]]
+            has = cells[self._presence(data, m)[cells]]
             chosen = np.sort(np.random.default_rng(0).choice(has, min(len(has), _INFORMATION_CELLS), replace=False))
             parts = []
             for q_unimodal, _, mask, tensors in self._posteriors(None, chosen, None):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vennvi.data._dataset import cell_positions
 from vennvi.likelihoods import Columns
 from vennvi.model._predictive import Prediction, check_levels
+from vennvi.model._validate import check_library_size
 from vennvi.objectives import CrossPrivate
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class PredictMixin:
         sources = self._sources(source)
         if n_samples is not None and n_samples < 1:
             raise ValueError(f"`n_samples` is {n_samples}: it must be at least 1.")
+        check_library_size(library_size)
         names, columns = self._target_columns(target, var_names)
         if return_intervals is not None:
             levels, n_draws = check_levels(return_intervals, n_samples)
@@ -159,7 +161,7 @@ class PredictMixin:
         likelihood = self.module.likelihood(target)
         size = torch.where(mask[target] > 0, given["size"][target], 1.0)
         if library_size is not None and likelihood.use_size:
-            size = torch.full_like(size, library_size) / likelihood.size_reference
+            size = torch.full_like(size, float(library_size)) / likelihood.size_reference
         return size
 
     def _decode_draw(
@@ -205,8 +207,16 @@ class PredictMixin:
 def _columns(names: NDArray, wanted: Sequence[str] | None, modality: str) -> Columns:
     if wanted is None:
         return slice(None)
-    positions = pd.Index(names).get_indexer(list(wanted))
+    wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+    index = pd.Index(names)
+    if len(twice := index[index.duplicated()].intersection(wanted)):
+        raise ValueError(
+            f"Modality {modality!r} has several variables {twice[0]!r}: call `mdata[{modality!r}].var_names_make_unique()` "
+            "before setting up and training."
+        )
+    once = np.flatnonzero(~index.duplicated())
+    positions = index[once].get_indexer(wanted)
     if (positions < 0).any():
         unknown = [name for name, position in zip(wanted, positions, strict=True) if position < 0]
         raise ValueError(f"Modality {modality!r} has no variables {', '.join(map(repr, unknown[:5]))}.")
-    return positions
+    return once[positions]

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from vennvi import pl
 from vennvi._files import atomic_path
-from vennvi.data._dataset import obs_rows
 from vennvi.metrics import reliability
 from vennvi.model._held_out import held_out_cells, obs_column, training_cells
 from vennvi.report import Section, image, render
@@ -137,7 +136,7 @@ class ReportMixin:
         rows = [
             {
                 "modality": m,
-                "cells": int((obs_rows(data, m) >= 0).sum()),
+                "cells": int(self._presence(data, m).sum()),  # type: ignore[attr-defined]
                 "features": module.likelihood(m).n_features,
                 "likelihood": type(module.likelihood(m)).__name__.removesuffix("Likelihood"),
                 "depth as offset": "yes" if module.likelihood(m).use_size else "no",

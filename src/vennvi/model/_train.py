@@ -85,7 +85,8 @@ class TrainMixin(UnsupervisedTrainingMixin):
         datasplitter_kwargs
             Passed to :class:`~scvi.dataloaders.DataSplitter`, for example ``external_indexing``.
         plan_kwargs
-            Passed to :class:`~vennvi.train.SharedPrivateTrainingPlan`, for example ``{"lr": 1e-4}``.
+            Passed to :class:`~vennvi.train.SharedPrivateTrainingPlan`, for example ``{"lr": 1e-4}``, or
+            ``{"compile": True}`` for :func:`torch.compile` of what is not fused already.
         datamodule
             Data on disk, :class:`~vennvi.data.AnnbatchMuDataModule`, for a model made with its registry. A ``batch_size``
             of 128 leaves the data module's.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 
 import numpy as np
 from mudata import MuData
@@ -39,7 +40,8 @@ def check_modalities(mdata: MuData, layers: Mapping[str, str | None]) -> None:
     KeyError
         For a modality or a layer that the MuData does not have.
     ValueError
-        For an empty choice, a name with a dot or a plus, an empty modality, and an index that is out of date.
+        For an empty choice, a name with a dot or a plus, an empty modality, a view of another AnnData, and an index that is
+        out of date.
     """
     if not layers:
         raise ValueError("`layers` chooses no modality: give at least one, for example `layers={'rna': None}`.")
@@ -51,6 +53,11 @@ def check_modalities(mdata: MuData, layers: Mapping[str, str | None]) -> None:
         if hasattr(ModuleDict(), m):
             raise ValueError(f"Modality name {m!r} is taken in torch: rename it before building the MuData.")
         adata = mdata[m]
+        if adata.is_view:
+            raise ValueError(
+                f"Modality {m!r} is a view of another AnnData: copy it before building the MuData, "
+                f"`MuData({{{m!r}: adata[:, chosen].copy(), ...}})`."
+            )
         if layer is not None and layer not in adata.layers:
             known = ", ".join(repr(key) for key in adata.layers if key is not None) or "none"
             raise KeyError(f"Modality {m!r} has no layer {layer!r} (its layers: {known}); use None for `.X`.")
@@ -159,6 +166,28 @@ def check_size_factors(mdata: MuData, modality: str, column: str) -> str | None:
             f"Size factors {column!r} of modality {modality!r}: {bad} cells have one that is not positive."
         )
     return modality if own else None
+
+
+def check_library_size(library_size: object, *, observed: bool = False) -> None:
+    """Refuse a depth to predict at that is not a positive number; with ``observed``, ``"observed"`` is one too.
+
+    Raises
+    ------
+    ValueError
+        For other strings, and for numbers that are not positive.
+
+    Examples
+    --------
+    >>> check_library_size("latent", observed=True)
+    Traceback (most recent call last):
+    ...
+    ValueError: `library_size` is 'latent': it must be a positive number, "observed" or None.
+    """
+    if library_size is None or (observed and isinstance(library_size, str) and library_size == "observed"):
+        return
+    if not isinstance(library_size, Real) or not 0 < float(library_size) < np.inf:
+        choices = 'a positive number, "observed" or None' if observed else "a positive number or None"
+        raise ValueError(f"`library_size` is {library_size!r}: it must be {choices}.")
 
 
 def check_feature_fraction(fractions: Mapping[str, float] | None, module) -> dict[str, float]:
