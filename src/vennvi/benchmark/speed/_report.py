@@ -10,7 +10,7 @@ import pandas as pd
 
 from vennvi.benchmark._results import write_atomically, write_frame
 from vennvi.benchmark.speed._figure import draw_speed
-from vennvi.benchmark.speed._summary import growth_of, profile_of, summarise_speed
+from vennvi.benchmark.speed._summary import growth_of, profile_of, ran_on_gpu, summarise_speed
 from vennvi.benchmark.speed._table import speed_report
 from vennvi.benchmark.speed._targets import judge_speed
 from vennvi.benchmark.speed._workload import Workload
@@ -19,10 +19,10 @@ from vennvi.benchmark.speed._workload import Workload
 def write_report(
     out: Path, results: pd.DataFrame, quality: pd.DataFrame, workloads: Mapping[str, Workload], *, quick: bool
 ) -> pd.DataFrame:
-    """Write everything but the races themselves into a folder; the verdict on each target."""
+    """Write everything but the races themselves into a folder; the verdict on each target (none on a GPU: they are a CPU's)."""
     ran = {name: _as_run(workload, results) for name, workload in workloads.items() if name in set(results["race"])}
     summary, profile, growth = summarise_speed(results, ran), profile_of(results, ran), growth_of(results)
-    targets = judge_speed(summary, results, quality)
+    targets = pd.DataFrame() if ran_on_gpu(results) else judge_speed(summary, results, quality)
     write_frame(out / "results.csv", results)
     for name, frame in (
         ("summary", summary),

@@ -119,7 +119,7 @@ def run_speed(
                         write_data(workload, Path(folder) / workload.name)
                     rows = run_race(
                         list(_entries(points, [CONTESTANTS[name] for name in entries])),
-                        Course(Path(folder), count, repeats, accelerator, 0 if race.startswith("growth-") else 5),
+                        Course(Path(folder), count, repeats, accelerator, _n_profiled(race, accelerator)),
                         launch=launch,
                         said=lambda what, head=f"{race}, {label} threads": said(f"{head}: {what}"),  # type: ignore[misc]
                     )
@@ -133,6 +133,11 @@ def run_speed(
             known = {**WORKLOADS, **{workload.name: workload for workload in plain}}
             verdicts = write_report(out, results, read_quality(out), known, quick=quick)
     return verdicts, results
+
+
+def _n_profiled(race: str, accelerator: str) -> int:
+    """Steps to profile: none of growth curves, nor on a GPU, whose kernels the profile of the CPU does not see."""
+    return 0 if race.startswith("growth-") or accelerator != "cpu" else Course.n_profiled
 
 
 def n_threads(name: str) -> int:

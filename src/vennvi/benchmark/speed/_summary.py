@@ -48,6 +48,11 @@ def rates_of(race: pd.DataFrame) -> Rates | None:
     return None if np.isnan(values).any() else Rates(*values)
 
 
+def ran_on_gpu(results: pd.DataFrame) -> bool:
+    """Whether a GPU did the work."""
+    return bool((results["quantity"] == "GPU peak MB").any())
+
+
 def summarise_speed(results: pd.DataFrame, workloads: dict[str, Workload]) -> pd.DataFrame:
     """One row a workload, number of threads and contestant.
 
@@ -55,7 +60,7 @@ def summarise_speed(results: pd.DataFrame, workloads: dict[str, Workload]) -> pd
     -------
     ``seconds`` (median of the turns, ``min``, ``max``), ``seconds ratio`` (median of the rounds' ratios over the reference,
     ``ratio min``, ``ratio max``), ``peak MB``, ``memory ratio``, ``training MB`` (beyond imports and data), ``training memory
-    ratio``, ``setup seconds``; ``gflop`` of the matrix products of an epoch, ``gflop/s`` reached, its ``share`` of the
+    ratio``, ``setup seconds``; on a GPU its ``GPU peak MB`` and ``GPU memory ratio``; ``gflop`` of the matrix products of an epoch, ``gflop/s`` reached, its ``share`` of the
     machine's; of our models ``bound seconds``, by part, and ``bound ratio``, measured over bound.
     """
     rows = []
@@ -78,6 +83,7 @@ def _row(race: pd.DataFrame, model: str, workload: Workload, rates: Rates | None
     other_peak, other_before = (
         once(race, workload.reference, workload.name, q) for q in ("peak MB", "MB before training")
     )
+    gpu_peak = once(race, model, workload.name, "GPU peak MB")
     median = float(seconds.median()) if len(seconds) else np.nan
     row: dict[str, object] = {
         "n_obs": workload.n_obs,
@@ -96,7 +102,8 @@ def _row(race: pd.DataFrame, model: str, workload: Workload, rates: Rates | None
         "memory ratio": _over(peak, other_peak),
         "training MB": peak - before,
         "training memory ratio": _over(peak - before, other_peak - other_before),
-        "GPU peak MB": once(race, model, workload.name, "GPU peak MB"),
+        "GPU peak MB": gpu_peak,
+        "GPU memory ratio": _over(gpu_peak, once(race, workload.reference, workload.name, "GPU peak MB")),
     }
     return row | _products(race, model, workload, rates, median / workload.n_epochs)
 

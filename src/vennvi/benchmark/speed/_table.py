@@ -14,6 +14,15 @@ from vennvi.benchmark.speed._profile import CATEGORIES
 from vennvi.benchmark.speed._quality import TASKS, model_of
 from vennvi.benchmark.speed._workload import Workload
 
+#: Columns about memory: title, column of the summary, digits.
+_MEMORY = (
+    ("peak, MB", "peak MB", 0),
+    ("ratio", "memory ratio", 2),
+    ("beyond imports and data, MB", "training MB", 0),
+    ("ratio", "training memory ratio", 2),
+)
+_GPU_MEMORY = (("GPU peak, MB", "GPU peak MB", 0), ("ratio", "GPU memory ratio", 2))
+
 
 def speed_report(
     results: pd.DataFrame,
@@ -62,6 +71,8 @@ def _seconds(value: float) -> str:
 
 
 def _targets(targets: pd.DataFrame) -> list[str]:
+    if targets.empty:
+        return []
     rows = [
         (t.what, label(t.model), t.threads, t.quantity, f"≤ {t.bound:g}", _number(t.found), t.met)
         for t in targets.itertuples()
@@ -76,11 +87,12 @@ def _workload(workload: Workload, summary: pd.DataFrame) -> list[str]:
         cells += f" (of the workload's {workload.n_whole:,}: what holds by the cell holds for all, what holds by the epoch does not)"
     over = f" Ratios are over {label(workload.reference)}, medians over rounds." if workload.reference else ""
     lines = [f"## {workload.title}", "", f"{cells}; a turn is {what}.{over}", ""]
+    memory = _GPU_MEMORY if summary["GPU peak MB"].notna().any() else _MEMORY
     rows = []
     for row in summary.to_dict("records"):
         if row["status"] != "ok":
             word = "cannot run" if row["status"] == "cannot" else "failed"
-            rows.append([label(row["model"]), row["threads"], word, *[""] * 6])
+            rows.append([label(row["model"]), row["threads"], word, "", "", *[""] * len(memory)])
             continue
         ratio = _number(row["seconds ratio"])
         if not pd.isna(row["ratio min"]):
@@ -92,13 +104,10 @@ def _workload(workload: Workload, summary: pd.DataFrame) -> list[str]:
                 f"{_seconds(row['seconds'])} [{_seconds(row['min'])}, {_seconds(row['max'])}]",
                 ratio,
                 _seconds(row["setup seconds"]) if workload.unit == "epoch" else "in the turn",
-                _number(row["peak MB"], 0),
-                _number(row["memory ratio"]),
-                _number(row["training MB"], 0),
-                _number(row["training memory ratio"]),
+                *[_number(row[column], digits) for _, column, digits in memory],
             ]
         )
-    head = ["", "threads", "seconds", "ratio", "setup, s", "peak, MB", "ratio", "beyond imports and data, MB", "ratio"]
+    head = ["", "threads", "seconds", "ratio", "setup, s", *[title for title, _, _ in memory]]
     return [*lines, *_table(head, rows)]
 
 
