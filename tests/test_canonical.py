@@ -67,6 +67,22 @@ def test_sparse_is_dense():
         np.testing.assert_allclose(np.abs(variates(x, dense)[m]), np.abs(variates(x, thin)[m]), atol=1e-4)
 
 
+@pytest.mark.parametrize("n_features", [20, 1100], ids=["narrow", "wide"])
+def test_single_precision_is_double(n_features):
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(1200, 3))
+    x = {m: (shared @ rng.normal(size=(3, n_features)) + rng.normal(size=(1200, n_features)) + 5) for m in "ab"}
+    x = {m: v.astype(np.float32) for m, v in x.items()}
+    single = canonical_projections(x, everyone(x), 1200, n_canonical=3, n_components=5)
+    double = {m: v.astype(float) for m, v in x.items()}
+    found, wanted = (
+        variates(double, single),
+        variates(double, canonical_projections(double, everyone(x), 1200, n_canonical=3, n_components=5)),
+    )
+    for m in x:
+        np.testing.assert_allclose(np.abs(found[m]), np.abs(wanted[m]), atol=1e-5 * np.abs(wanted[m]).max())
+
+
 def test_cells_may_be_absent():
     shared, x = views(n_obs=400)
     rows = {"view0": np.arange(0, 300), "view1": np.arange(100, 400)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from vennvi.optim import RowAdam
@@ -66,3 +67,49 @@ def test_closure_is_called_with_gradients_on():
 
     assert optimizer.step(closure).item() == 2
     torch.testing.assert_close(weight.detach(), torch.full((2,), 0.9))
+
+
+def test_accumulated_gradients_are_added_up():
+    """What two backward passes leave has every row twice, or rows out of order."""
+    torch.manual_seed(0)
+    weights = [torch.nn.Parameter(torch.ones(4, 3)) for _ in range(2)]
+    biases = [torch.nn.Parameter(torch.zeros(4)) for _ in range(2)]
+    optimizers = RowAdam([weights[0], biases[0]], lr=0.1, fused=True), torch.optim.Adam([weights[1], biases[1]], lr=0.1)
+    for order in ([0, 1, 2, 3], [2, 3, 0, 1]) * 2:
+        for parameters in (weights, biases):
+            first, second = torch.randn(2, *parameters[0].shape)
+            rows, values = [0, 1, 2, 3, *order], torch.cat([first, second[order]])
+            parameters[0].grad = torch.sparse_coo_tensor([rows], values, first.shape, check_invariants=True)
+            parameters[1].grad = first + second
+        for optimizer in optimizers:
+            optimizer.step()
+    torch.testing.assert_close(weights[0], weights[1])
+    torch.testing.assert_close(biases[0], biases[1])
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_scaler_is_obeyed_by_rows_as_by_the_rest(fused):
+    """A step that overflows changes neither; one that does not is that of the gradients before they were scaled."""
+    torch.manual_seed(0)
+    start = torch.ones(4, 3)
+    scaled, plain, dense = (torch.nn.Parameter(start.clone()) for _ in range(3))
+    optimizer = RowAdam([scaled, dense], lr=0.1, fused=fused)
+    without = torch.optim.Adam([plain], lr=0.1, eps=1e-8)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    for overflows in (False, True, False):
+        gradient = torch.randn(4, 3)
+        scale = scaler.scale(torch.ones(())).item()
+        before = scaled.detach().clone(), dense.detach().clone()
+        given = gradient * scale
+        if overflows:
+            given[1, 1] = torch.inf
+        scaled.grad, dense.grad = at_rows([0, 1, 2, 3], given.clone(), (4, 3)), given.clone()
+        scaler.step(optimizer)
+        scaler.update()
+        if overflows:
+            torch.testing.assert_close((scaled.detach(), dense.detach()), before, rtol=0, atol=0)
+        else:
+            plain.grad = gradient
+            without.step()
+            torch.testing.assert_close(scaled, plain)
+            torch.testing.assert_close(dense, plain)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
 import scvi
 import torch
 from anndata import AnnData
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins import MixedPrecision
 from mudata import MuData
+from scipy import sparse
 from toy import toy_mudata
 
 import vennvi
@@ -30,6 +35,57 @@ def test_kl_weight_rises_from_zero_to_one_over_the_training():
     model = model_of(toy_mudata(2))
     model.train(max_epochs=3, plan_kwargs={"n_epochs_kl_warmup": None, "max_kl_weight": 0.5}, **QUIET)
     np.testing.assert_allclose(model.history["kl_weight"].to_numpy(float).ravel(), 0.5)
+
+
+@pytest.mark.parametrize("cls", [vennvi.MMVAEPlusPlus, vennvi.VennVI])
+def test_training_stops_early_at_full_kl_weight_only(cls):
+    """Before, a smaller ELBO of the validation cells says how far the weight has risen, not how good the model is."""
+    model = model_of(toy_mudata(2), cls=cls)
+    model.train(max_epochs=40, early_stopping=True, early_stopping_patience=2, plan_kwargs={"lr": 0.0}, **QUIET)
+    weight = model.history["kl_weight"].to_numpy(float).ravel()
+    np.testing.assert_allclose(weight[:11], np.arange(11) / 10)
+    assert 12 <= len(weight) < 40, "two epochs at full weight that are no better than the first of them"
+
+
+def test_own_arguments_of_warm_up_and_early_stopping_win():
+    stop = {"early_stopping": True, "early_stopping_patience": 2}
+    model = model_of(toy_mudata(2))
+    model.train(max_epochs=40, plan_kwargs={"n_epochs_kl_warmup": 4, "lr": 0.0}, **stop, **QUIET)
+    weight = model.history["kl_weight"].to_numpy(float).ravel()
+    np.testing.assert_allclose(weight[:5], np.arange(5) / 4)
+    assert 6 <= len(weight) < 40
+    model = model_of(toy_mudata(2))
+    model.train(max_epochs=40, early_stopping_warmup_epochs=30, plan_kwargs={"lr": 0.0}, **stop, **QUIET)
+    assert len(model.history["kl_weight"]) > 30
+
+
+@pytest.mark.parametrize("split", [{"train_size": 1.0}, {"train_size": 0.8, "validation_size": 0.0}])
+def test_early_stopping_needs_validation_cells(split):
+    model = model_of(toy_mudata(2))
+    with pytest.raises(ValueError, match=r"`early_stopping` watches 'elbo_validation'.* lower `train_size`"):
+        model.train(max_epochs=2, early_stopping=True, **split, **QUIET)
+    assert not model.is_trained
+    model.train(max_epochs=2, early_stopping=True, early_stopping_monitor="train_loss", **split, **QUIET)
+
+
+@pytest.mark.parametrize("precision", ["64-true", 64, "bf16-true", "16-true"])
+def test_parameters_stay_in_single_precision(precision):
+    model = model_of(toy_mudata(2))
+    with pytest.raises(ValueError, match=r"`precision` is .*'bf16-mixed'.*'16-mixed'.*'32-true'"):
+        model.train(max_epochs=1, precision=precision, **QUIET)
+    assert not model.is_trained
+
+
+@pytest.mark.parametrize("name", ["MMVAEPlusPlus", "VennVI"])
+def test_half_precision_where_it_is_safe_changes_little(name):
+    """The noise is drawn in half precision too, and is another."""
+    curves = []
+    for precision in ("32-true", "bf16-mixed"):
+        scvi.settings.seed = 0
+        model = model_of(toy_mudata(3), cls=getattr(vennvi, name))
+        model.train(max_epochs=3, train_size=1.0, precision=precision, feature_fraction={"atac": 0.5}, **QUIET)
+        curves.append(model.history["train_loss"].to_numpy(float).ravel())
+    np.testing.assert_allclose(curves[1], curves[0], rtol=0.1)
 
 
 def test_optimiser_is_fused_adam():
@@ -54,6 +110,22 @@ def test_curves_are_means_over_cells():
         q = private["rna"]
         kl = (0.5 * (q.loc**2 + q.scale**2 - 1) - q.scale.log()).sum(1).mean()
     np.testing.assert_allclose(history["kl_private_rna_train"], kl, rtol=1e-4)
+
+
+def test_canonical_start_needs_little_more_memory_than_the_data_in_single_precision():
+    """Sparse real values become dense for the encoder, and that is all."""
+    rng = np.random.default_rng(0)
+    factor = rng.normal(size=(1500, 2))
+    mods = {}
+    for m, d in (("a", 2500), ("b", 30)):
+        x = np.where(rng.random((1500, d)) < 0.1, factor @ rng.normal(size=(2, d)), 0.0).astype(np.float32)
+        mods[m] = AnnData(sparse.csr_matrix(x), var=pd.DataFrame(index=[f"{m}{j}" for j in range(d)]))
+    model = model_of(MuData(mods), cls=vennvi.VennVI, likelihoods={"a": "normal", "b": "normal"})
+    tracemalloc.start()
+    model._start_canonical(np.arange(1500))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.2 * 4 * 1500 * 2500
 
 
 def wide_gaussian(n_obs=256, widths=(2000, 20000), seed=0):
@@ -151,6 +223,45 @@ def test_bad_feature_fractions_are_refused_before_training(fraction, error, mess
     with pytest.raises(error, match=message):
         model.train(max_epochs=1, feature_fraction=fraction, **QUIET)
     assert not model.is_trained
+
+
+class LargestGradient(Callback):
+    """Norm of all gradients as the optimiser reads them, the largest of all steps."""
+
+    norm = 0.0
+
+    def on_before_zero_grad(self, trainer, pl_module, optimizer):
+        gradients = [p.grad.to_dense().ravel() for p in pl_module.parameters() if p.grad is not None]
+        self.norm = max(self.norm, float(torch.cat(gradients).norm()) if gradients else 0.0)
+
+
+def half_precision():
+    """What Lightning does for ``"16-mixed"`` on a GPU."""
+    return [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=1024.0))]
+
+
+@pytest.mark.parametrize("plugins", [None, half_precision], ids=["single", "half"])
+@pytest.mark.parametrize(
+    ("arguments", "plan_kwargs", "largest"),
+    [
+        pytest.param({}, {}, np.inf, id="plain"),
+        pytest.param({"gradient_clip_val": 0.5}, {}, 0.5, id="clipped"),
+        pytest.param({"accumulate_grad_batches": 2}, {}, np.inf, id="accumulated"),
+        pytest.param({}, {"optimizer": "AdamW"}, np.inf, id="AdamW"),
+    ],
+)
+def test_feature_fraction_with_what_else_reads_gradients(arguments, plan_kwargs, largest, plugins):
+    largest_gradient = LargestGradient()
+    model = model_of(toy_mudata(3))
+    before = {name: p.detach().clone() for name, p in model.module.named_parameters()}
+    model.train(
+        max_epochs=3, batch_size=10, feature_fraction={"atac": 0.5, "protein": 0.5}, plan_kwargs=plan_kwargs,
+        callbacks=[largest_gradient], plugins=plugins and plugins(), **arguments, **QUIET,
+    )  # fmt: skip
+    assert 0 < largest_gradient.norm <= largest * 1.0001
+    for name, p in model.module.named_parameters():
+        assert torch.isfinite(p).all(), name
+        assert not torch.equal(p, before[name]), name
 
 
 @pytest.mark.parametrize("name", ["MMVAEPlusPlus", "VennVI"])

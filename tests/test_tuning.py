@@ -64,6 +64,7 @@ def test_nothing_is_said_where_no_cell_has_two_modalities():
 
 def test_training_stops_early_by_it():
     stop = {"early_stopping": True, "early_stopping_monitor": "foscttm_validation", "early_stopping_patience": 3}
+    stop["early_stopping_warmup_epochs"] = 0
     model = fit(toy_mudata(2), max_epochs=40, plan_kwargs={"lr": 0.0}, **stop)
     assert len(curve(model)) == 4  # no better than at first, three times
 

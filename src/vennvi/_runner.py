@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Mapping
 from contextlib import nullcontext
 from inspect import signature
 from typing import Any
@@ -12,7 +13,10 @@ from lightning.pytorch.strategies import Strategy
 from scvi.model._utils import use_distributed_sampler
 from scvi.train import Trainer, TrainRunner
 from scvi.train._callbacks import LoudEarlyStopping
+from scvi.train._config import merge_kwargs
 from scvi.train._logger import SimpleLogger
+
+from vennvi.data._splitter import DataSplitter
 
 _DEFAULTS = {name: parameter.default for name, parameter in signature(Trainer.__init__).parameters.items()}
 _EARLY_STOPPING = ("monitor", "min_delta", "patience", "mode", "warmup_epochs")
@@ -41,17 +45,25 @@ class SharedPrivateTrainRunner(TrainRunner):
     """scvi-tools' runner, which first lets the model read its canonical variates off the training cells.
 
     Of several processes only the first does: DDP starts all from its parameters. Data that fit on the GPU that trains
-    are kept there meanwhile.
+    are kept there meanwhile, unless workers load the minibatches.
     """
 
     _trainer_cls = SharedPrivateTrainer
+
+    def __init__(self, *args, data_splitter, trainer_config=None, **kwargs):
+        _check_early_stopping(data_splitter.n_val, merge_kwargs(trainer_config, kwargs, name="trainer"))
+        if not data_splitter.n_val:
+            kwargs["limit_val_batches"] = 0  # else Lightning, told to validate every epoch, asks for a loader
+        super().__init__(*args, data_splitter=data_splitter, trainer_config=trainer_config, **kwargs)
 
     def __call__(self) -> None:
         """Run the training."""
         if self.model.module.n_canonical and not self.model.is_trained and self.trainer.is_global_zero:
             self.model._start_canonical(self.data_splitter.train_idx)
-        manager = getattr(self.data_splitter, "adata_manager", None)
+        keeps = isinstance(self.data_splitter, DataSplitter) and not self.data_splitter.has_workers
+        manager = self.data_splitter.adata_manager if keeps else None
         with nullcontext() if manager is None else manager.kept_on(self.trainer.strategy.root_device):
+            self.model.module.train()  # reading latents left it in evaluation mode, and Lightning leaves modes alone
             super().__call__()
 
 
@@ -74,6 +86,16 @@ def with_strategy(devices: int | list[int] | str, trainer_kwargs: dict[str, Any]
     if strategy != "auto" or (one_device and trainer_kwargs.get("num_nodes", 1) == 1):
         return trainer_kwargs
     return trainer_kwargs | {"strategy": "ddp_notebook" if hasattr(sys, "ps1") else "ddp"}
+
+
+def _check_early_stopping(n_val: int, given: Mapping[str, Any]) -> None:
+    """Refuse to watch a curve of validation cells where there are none."""
+    monitor = given.get("early_stopping_monitor", _DEFAULTS["early_stopping_monitor"])
+    if given.get("early_stopping") and "valid" in monitor and not n_val:
+        raise ValueError(
+            f"`early_stopping` watches {monitor!r}, but no cell is held out to validate on: lower `train_size` (0.9 by "
+            "default), give `validation_size` cells, or train without `early_stopping`."
+        )
 
 
 def _forks(strategy: str | Strategy) -> bool:

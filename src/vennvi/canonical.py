@@ -15,9 +15,10 @@ hundred patients agree perfectly whatever they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,8 @@ _N_SCORED = 10
 _TOLERANCE = 0.95
 #: Variance, relative to the mean one, that is added to every feature's before it is brought to 1.
 _RARE = 0.03
+#: Entries of a dense matrix that are in double precision at a time.
+_BLOCK = 2**18
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def canonical_projections(
     Parameters
     ----------
     matrices
-        Cells by features, by modality; sparse ones stay sparse.
+        Cells by features, by modality; sparse ones stay sparse, and none is copied to another precision.
     rows
         Which of the ``n_obs`` cells each row of a matrix is, by modality.
     n_obs
@@ -117,12 +120,12 @@ def canonical_projections(
     projections = {}
     for m, x in matrices.items():
         weight = (maps[m][:, : len(weights[m])] * scales[m][:, None]) @ weights[m]
-        variates = np.asarray(_times(x, weight) - means[m] @ weight)
+        variates = np.concatenate([_times(part, weight) for part in _in_double(x)]) - means[m] @ weight
         sd = variates.std(axis=0)
         scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 1e-12)
         weight, variates = weight * scale, variates * scale
         gram = np.linalg.pinv(variates.T @ variates, rcond=1e-6, hermitian=True)
-        loadings = gram @ (np.asarray(_times(x.T, variates)).T - np.outer(variates.sum(axis=0), means[m]))
+        loadings = gram @ (_transposed_times(x, variates).T - np.outer(variates.sum(axis=0), means[m]))
         missing = n_canonical - weight.shape[1]
         projections[m] = Projection(
             np.pad(weight, ((0, 0), (0, missing))),
@@ -137,21 +140,45 @@ def canonical_projections(
 # ------------------------------------------------------------------------------------------------ principal components
 def _moments(x) -> tuple[Array, Array]:
     """Mean of every feature, and what brings its variance to about 1."""
-    mean = np.asarray(x.mean(axis=0), dtype=np.float64).ravel()
-    squares = type(x)((np.square(x.data), x.indices, x.indptr), x.shape) if sparse.issparse(x) else np.square(x)
-    variance = np.clip(np.asarray(squares.mean(axis=0)).ravel() - mean**2, 0.0, None)
+    if sparse.issparse(x):
+        mean = np.asarray(x.mean(axis=0), dtype=np.float64).ravel()
+        squares = np.asarray(type(x)((np.square(x.data), x.indices, x.indptr), x.shape).mean(axis=0)).ravel()
+    else:
+        mean = x.mean(axis=0, dtype=np.float64)
+        squares = np.einsum("ij,ij->j", x, x, dtype=np.float64) / len(x)
+    variance = np.clip(squares - mean**2, 0.0, None)
     return mean, 1.0 / np.sqrt(variance + _RARE * variance.mean() + 1e-12)
 
 
 def _times(x, y: Array) -> Array:
-    """Product of a matrix, in the precision of a sparse one: in another, scipy would copy it."""
-    return np.asarray(x @ (y.astype(x.dtype) if sparse.issparse(x) else y), dtype=np.float64)
+    """Product of a matrix, in its own precision: for another it would be copied."""
+    return np.asarray(x @ (y.astype(x.dtype, copy=False) if x.dtype.kind == "f" else y), dtype=np.float64)
+
+
+def _in_double(x) -> Iterator[Any]:
+    """A few rows after the other of a dense matrix, in double precision; a sparse one as it is."""
+    if sparse.issparse(x):
+        yield x
+        return
+    step = max(_BLOCK // x.shape[1], 1)
+    for start in range(0, max(len(x), 1), step):
+        yield x[start : start + step].astype(np.float64)
+
+
+def _transposed_times(x, y: Array) -> Array:
+    """Product of the transposed matrix, in double precision for a dense one."""
+    total, start = np.zeros((x.shape[1], y.shape[1])), 0
+    for part in _in_double(x):
+        total += _times(part.T, y[start : start + part.shape[0]])
+        start += part.shape[0]
+    return total
 
 
 def _components(x, mean: Array, scale: Array, k: int, seed: int) -> tuple[Array, Array]:
     """Scores ``(n, k)`` and directions ``(n_features, k)`` of ``(x - mean) * scale``; a sparse ``x`` stays sparse."""
     if k >= min(x.shape) - 1 or (not sparse.issparse(x) and min(x.shape) <= 1000):
-        dense = ((x.toarray() if sparse.issparse(x) else np.asarray(x)) - mean) * scale
+        dense = (x.toarray() if sparse.issparse(x) else np.asarray(x)) - mean
+        dense *= scale
         left, values, right = np.linalg.svd(dense, full_matrices=False)
         left, values, right = left[:, :k], values[:k], right[:k]
     else:

@@ -17,9 +17,10 @@ class RowAdam(torch.optim.Adam):
     .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
         w \leftarrow w - \eta \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
-    Dense gradients go through torch's fused kernel; so do the rows of a sparse one (of one sparse dimension, rows in
-    increasing order), run by run where they lie, so that a step costs what the rows cost. :math:`t` is then the number of updates that a row had
-    on average, at least 1.
+    Dense gradients go through torch's fused kernel; so do the rows of a sparse one (of one sparse dimension), run by run
+    where they lie, so that a step costs what the rows cost; rows that come twice, as accumulated gradients have them, are
+    added up first. :math:`t` is then the number of updates that a row had on average, at least 1. A gradient scaler is
+    obeyed as torch's Adam does: fused, a step whose gradients overflowed changes nothing.
 
     Examples
     --------
@@ -45,10 +46,9 @@ class RowAdam(torch.optim.Adam):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.grad.is_sparse:
-                    # not `coalesce`, which sorts: autograd forgets that the rows are distinct
-                    rows, values = parameter.grad._indices()[0], parameter.grad._values()
-                    self._update_rows(parameter, rows, values, group)
-                    by_rows.append((parameter, parameter.grad))
+                    gradient = _with_increasing_rows(parameter.grad)
+                    self._update_rows(parameter, gradient._indices()[0], gradient._values(), group)
+                    by_rows.append((parameter, gradient))
                     parameter.grad = None  # not torch's business
         super().step()
         for parameter, gradient in by_rows:
@@ -60,7 +60,10 @@ class RowAdam(torch.optim.Adam):
         if not state:
             state["step"] = torch.zeros((), device=parameter.device)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        state["step"] += len(rows) / len(parameter)
+        # handed over by a scaler for the time of a step
+        grad_scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        share = len(rows) / len(parameter)
+        state["step"] += share if found_inf is None else share * (found_inf == 0)
         before = state["step"].clamp_min(1.0) - 1  # torch adds the 1
         runs = runs_of(rows)
         beta1, beta2 = group["betas"]
@@ -73,4 +76,11 @@ class RowAdam(torch.optim.Adam):
             [before.clone() for _ in runs],
             fused=group["fused"], amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"],
             weight_decay=group["weight_decay"], eps=group["eps"], maximize=group["maximize"],
+            grad_scale=grad_scale, found_inf=found_inf,
         )  # fmt: skip
+
+
+def _with_increasing_rows(gradient: Tensor) -> Tensor:
+    """A sparse gradient as it is if its rows increase, as one backward pass leaves them; autograd forgets that they do."""
+    rows = gradient._indices()[0]
+    return gradient.coalesce() if (rows[1:] <= rows[:-1]).any() else gradient

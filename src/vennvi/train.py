@@ -19,7 +19,8 @@ class SharedPrivateTrainingPlan(TrainingPlan):
 
     Each minibatch adds its curves, weighted by the cells behind them, to one tensor on the device; they are logged once an
     epoch, NaN where there was no cell. ``foscttm_validation`` says how well the modalities of validation cells find each other.
-    A loss that is not finite ends the training with an error that names the terms.
+    A loss that is not finite ends the training with an error that names the terms. With ``feature_fraction``, clipped
+    gradients and optimisers other than Adam move all features in every step: those not decoded have a gradient of zero.
     """
 
     def __init__(self, module, *, eps: float = 1e-8, weight_decay: float = 0.0, **kwargs):
@@ -33,9 +34,26 @@ class SharedPrivateTrainingPlan(TrainingPlan):
         def create(params):
             params = list(params)
             fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in params)
+            fused = fused and not self._clips_scaled_gradients
             return optimizer_cls(params, lr=self.lr, eps=self.eps, weight_decay=self.weight_decay, fused=fused)
 
         return create
+
+    @property
+    def _clips_scaled_gradients(self) -> bool:
+        """Whether gradients are clipped that a fused optimiser would have to unscale first."""
+        trainer = self._trainer
+        if trainer is None or not trainer.gradient_clip_val:
+            return False
+        return getattr(trainer.precision_plugin, "scaler", None) is not None
+
+    def on_after_backward(self) -> None:
+        """Make the gradients of ``feature_fraction`` dense for what does not read sparse ones: clipping, other optimisers."""
+        if not self.trainer.gradient_clip_val and isinstance(self.trainer.optimizers[0], RowAdam):
+            return
+        for parameter in self.module.parameters():
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.to_dense()
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of a training minibatch."""

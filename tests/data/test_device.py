@@ -63,6 +63,35 @@ def test_training_is_that_from_memory(monkeypatch):
         np.testing.assert_allclose(histories[1][key], curve, rtol=1e-5, err_msg=key)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks", "ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.parametrize("given", ["settings", "argument"])
+def test_data_stay_in_memory_for_workers(monkeypatch, given):
+    """Forked processes cannot read what is on a GPU."""
+    monkeypatch.setattr(_manager, "fits", lambda dataset, device: True)
+    made = []
+    monkeypatch.setattr(_manager, "DeviceMuDataset", lambda *args, **kwargs: made.append(1))
+    monkeypatch.setattr(scvi.settings, "dl_num_workers", 1 if given == "settings" else 0)
+    mdata = toy_mudata(2)
+    vennvi.MMVAE.setup_mudata(mdata)
+    model = vennvi.MMVAE(mdata, n_shared=2, n_private=2)
+    loading = {} if given == "settings" else {"datasplitter_kwargs": {"num_workers": 1}}
+    model.train(1, accelerator="cpu", enable_progress_bar=False, **loading)
+    assert not made
+    assert model.is_trained
+
+
+def test_what_is_on_a_device_is_not_pinned(monkeypatch):
+    """Torch refuses to; here, without a GPU, it would warn."""
+    monkeypatch.setattr(_manager, "fits", lambda dataset, device: True)
+    mdata = toy_mudata(2)
+    vennvi.MMVAE.setup_mudata(mdata)
+    model = vennvi.MMVAE(mdata, n_shared=2, n_private=2)
+    pinned = {"datasplitter_kwargs": {"pin_memory": True}}
+    model.train(1, accelerator="cpu", check_val_every_n_epoch=1, enable_progress_bar=False, **pinned)
+    loaders = [model.trainer.train_dataloader, model.trainer.val_dataloaders]
+    assert all(isinstance(loader.dataset, DeviceMuDataset) and not loader.pin_memory for loader in loaders)
+
+
 def test_a_cpu_keeps_nothing():
     mdata = toy_mudata(2)
     vennvi.MMVAE.setup_mudata(mdata)

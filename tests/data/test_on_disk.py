@@ -272,6 +272,42 @@ def test_a_model_from_disk_is_any_other_model(mdata, collection, tmp_path):
     assert list(loaded.predict("rna", "atac").columns) == list(mdata["rna"].var_names)
 
 
+def test_a_model_from_disk_takes_no_query_for_its_own(mdata, collection):
+    """It reads its own cells from disk, and trains on from there, whatever it was given meanwhile."""
+    datamodule = vennvi.data.AnnbatchMuDataModule(collection)
+    model = vennvi.MMVAEPlusPlus(registry=datamodule.registry, n_shared=3, n_private=2, n_hidden=16)
+    options = {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False}
+    model.train(datamodule=datamodule, **options)
+    latents, query = model.get_latent_representation(), mdata[:40].copy()
+    for _ in range(2):
+        model.predict("rna", "atac", mdata=query)
+        assert len(model.predictive_coverage("protein", mdata=query, n_samples=20))
+        table = model.variance_explained(query)
+        pd.testing.assert_frame_equal(table, model.variance_explained(query, indices=np.arange(40)))
+    only = mudata.MuData({"rna": mdata["rna"]})
+    only.obs = mdata.obs.loc[only.obs_names]
+    expected = model.predict("atac", "rna", mdata=mdata, library_size=5)
+    found = model.predict("atac", "rna", mdata=only, library_size=5)
+    np.testing.assert_allclose(found, expected.loc[only.obs_names], rtol=1e-4, atol=1e-6)
+    assert model.adata is None
+    np.testing.assert_allclose(model.get_latent_representation(), latents, rtol=1e-5)
+    with pytest.raises(ValueError, match="pass `datamodule`"):
+        model.train(**options)
+    model.train(datamodule=datamodule, **options)
+
+
+def test_the_split_of_a_shuffled_collection_holds_for_its_mudata(mdata, tmp_path):
+    path = vennvi.data.write_collection(mdata, tmp_path / "toy.zarr", shuffle=True, cells_per_dataset=35, **SETUP)
+    datamodule = vennvi.data.AnnbatchMuDataModule(path)
+    model = vennvi.MMVAE(registry=datamodule.registry, n_shared=3, n_private=2, n_hidden=16)
+    model.train(max_epochs=1, train_size=0.6, datamodule=datamodule, accelerator="cpu", enable_progress_bar=False)
+    model.save(tmp_path / "model")
+    loaded = vennvi.MMVAE.load(tmp_path / "model", adata=mdata, accelerator="cpu")
+    for split in ("train", "validation", "test"):
+        rows, found = getattr(model, f"{split}_indices"), getattr(loaded, f"{split}_indices")
+        assert list(mdata.obs_names[found]) == list(datamodule.obs_names[rows])
+
+
 def _peak_of_reading(path) -> int:
     gc.collect()
     tracemalloc.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from mudata import MuData
@@ -12,12 +13,17 @@ from toy import N_OBS, toy_mudata
 import vennvi
 
 
-def trained(mdata=None, setup=None, **kwargs):
+def trained(mdata=None, setup=None, cls=vennvi.MMVAEPlusPlus, **kwargs):
     mdata = toy_mudata(2) if mdata is None else mdata
-    vennvi.MMVAEPlusPlus.setup_mudata(mdata, **(setup or {}))
-    model = vennvi.MMVAEPlusPlus(mdata, n_shared=3, n_private=2, n_hidden=16, **kwargs)
+    cls.setup_mudata(mdata, **(setup or {}))
+    model = cls(mdata, n_shared=3, n_private=2, n_hidden=16, **kwargs)
     model.train(max_epochs=2, accelerator="cpu", enable_progress_bar=False)
     return model
+
+
+def without_data(model, folder):
+    model.save(folder / "model")
+    return type(model).load(folder / "model", adata=False, accelerator="cpu")
 
 
 def with_modality(mdata, modality, adata):
@@ -86,6 +92,106 @@ def test_a_modality_that_was_not_measured_is_predicted():
     assert list(only.mod) == ["rna"]
     with pytest.raises(ValueError, match="none of the model's modalities"):
         model.get_latent_representation(MuData({"protein": toy_mudata(3)["protein"]}))
+
+
+def numbers(result):
+    if isinstance(result, pd.DataFrame):
+        return result.select_dtypes("number").to_numpy(float, na_value=np.nan)
+    return np.asarray(result, dtype=float)
+
+
+METHODS = {
+    "latents": lambda model, query: model.get_latent_representation(query),
+    "predict": lambda model, query: model.predict("atac", "rna", mdata=query),
+    "intervals": lambda model, query: model.predict("rna", mdata=query, return_intervals=0.9, n_samples=50).mean,
+    "labels": lambda model, query: model.predict_labels(query)[1],
+    "signal": lambda model, query: model.shared_signal_test(19, query).null,
+    "variance": lambda model, query: model.variance_explained(query),
+    "scores": lambda model, query: model.feature_scores("shared", "rna", mdata=query),
+    "features": lambda model, query: model.shared_features("rna", mdata=query, n_permutations=9),
+    "expression": lambda model, query: model.get_normalized_expression("rna", query),
+    "differential": lambda model, query: model.differential_expression(
+        "batch", "a", modality="rna", mdata=query, n_samples_overall=50, silent=True
+    )[["raw_mean1", "raw_mean2"]],
+    "coverage": lambda model, query: model.predictive_coverage("rna", mdata=query, n_samples=50),
+    "diagnosis": lambda model, query: model.diagnose(query).table,
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_model_without_data_keeps_none(method, tmp_path):
+    """What it is given is new data each time, and read as by a model with data of its own."""
+    setup = {"batch_key": "batch", "labels_key": "label"}
+    model = trained(setup=setup)
+    alone, query = without_data(model, tmp_path), toy_mudata(2)
+    results = []
+    for one in (model, alone, alone):
+        torch.manual_seed(0)
+        results.append(numbers(METHODS[method](one, query)))
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(results[2], results[0], rtol=1e-3, atol=1e-5)
+    assert alone.adata is None
+
+
+@pytest.mark.parametrize("cls", [vennvi.MVAE, vennvi.MMVAEPlusPlus, vennvi.VennVI], ids=lambda cls: cls.__name__)
+def test_a_model_without_data_reads_all_of_a_query(cls, tmp_path):
+    """Also of a copy, of a view and of another MuData; what is not there it does not take from the last one."""
+    model = trained(cls=cls)
+    alone, query, expected = without_data(model, tmp_path), toy_mudata(2), model.get_latent_representation()
+    for mdata, rows in ((query, slice(None)), (query.copy(), slice(None)), (query[10:30], slice(10, 30))):
+        np.testing.assert_allclose(alone.get_latent_representation(mdata), expected[rows], rtol=1e-4, atol=1e-5)
+        assert alone.variance_explained(mdata).equals(alone.variance_explained(mdata, indices=range(mdata.n_obs)))
+    np.testing.assert_allclose(alone.get_latent_representation(query), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="loaded without data"):
+        alone.get_latent_representation()
+    with pytest.raises(ValueError, match="has no MuData"):
+        alone.train(max_epochs=1)
+    only = MuData({"rna": query["rna"]})
+    found = alone.predict("atac", "rna", mdata=only, library_size=5)
+    np.testing.assert_allclose(found, model.predict("atac", "rna", library_size=5), rtol=1e-4, atol=1e-6)
+    alone.adata = query
+    np.testing.assert_allclose(alone.get_latent_representation(), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(alone.validation_indices, model.validation_indices)
+
+
+def test_a_missing_layer_is_refused(tmp_path):
+    mdata = toy_mudata(2)
+    mdata["rna"].layers["counts"] = mdata["rna"].X.copy()
+    model = trained(mdata, setup={"layers": {"rna": "counts", "atac": None}})
+    for one in (model, without_data(model, tmp_path)):
+        with pytest.raises(KeyError, match="Modality 'rna' has no layer 'counts'"):
+            one.predict("atac", mdata=toy_mudata(2))
+
+
+@pytest.mark.parametrize("home", ["atac", "global"])
+@pytest.mark.parametrize("own", [True, False], ids=["with data", "without data"])
+def test_size_factors_of_an_absent_modality_are_not_needed(own, home, tmp_path):
+    mdata = toy_mudata(2)
+    if home == "atac":
+        mdata["atac"].obs["sf"] = np.linspace(0.5, 2, N_OBS)
+    else:
+        mdata.obs["sf"] = np.linspace(0.5, 2, N_OBS)
+    model = trained(mdata, setup={"size_factor_key": {"atac": "sf"}}, likelihoods={"atac": "poisson"})
+    expected = model.predict("atac", "rna", library_size=5)
+    if not own:
+        model = without_data(model, tmp_path)
+    only = MuData({"rna": toy_mudata(1)["rna"]})
+    np.testing.assert_allclose(model.predict("atac", "rna", mdata=only, library_size=5), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["with data", "without data"])
+def test_what_was_completed_is_not_kept(own, tmp_path):
+    model = trained()
+    if not own:
+        model = without_data(model, tmp_path)
+    whole = toy_mudata(2)
+    model.predict("atac", "rna", mdata=MuData({"rna": whole["rna"]}))
+    kept = len(model._per_instance_manager_store[model.id])
+    for m in ("rna", "atac", "rna"):
+        only = MuData({m: whole[m]})
+        model.predict(source=m, target="atac", mdata=only)
+        model.variance_explained(only)
+    assert len(model._per_instance_manager_store[model.id]) == kept == own + 1
 
 
 def test_indices_count_from_the_end_too():

@@ -20,6 +20,7 @@ from torch import Tensor
 from vennvi._keys import COLLECTION, STATISTICS, data_key, mask_key
 from vennvi.data._annbatch import fast_zarr, require_annbatch
 from vennvi.data._dataset import csr_tensor
+from vennvi.data._name_hashes import name_hashes
 from vennvi.data._registry_json import from_json
 from vennvi.data._write_collection import VERSION
 
@@ -99,8 +100,16 @@ class Collection:
 
     def obs_names(self) -> pd.Index:
         """Names of the cells, row by row."""
-        groups = [group["obs"] for group in self.collections["cells"]]
-        return pd.Index(np.concatenate([read_elem(group[group.attrs["_index"]]) for group in groups]))
+        return pd.Index(np.concatenate(list(self._parts_of_obs_names())))
+
+    def name_hashes(self) -> NDArray[np.uint64]:
+        """Hashes of the names of the cells, row by row; the names themselves are read some at a time."""
+        return np.concatenate([name_hashes(part) for part in self._parts_of_obs_names()])
+
+    def _parts_of_obs_names(self) -> Iterator[NDArray]:
+        for group in self.collections["cells"]:
+            obs = group["obs"]
+            yield read_elem(obs[obs.attrs["_index"]])
 
     def presence(self, modality: str) -> NDArray[np.bool_]:
         """Whether each cell has the modality."""

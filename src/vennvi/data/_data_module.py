@@ -126,6 +126,10 @@ class AnnbatchMuDataModule(LightningDataModule):
         """Names of the cells, in the order of the rows; read anew each time."""
         return self._collection.obs_names()
 
+    def name_hashes(self) -> NDArray[np.uint64]:
+        """Hashes of the names of the cells, by which a model remembers its split; read anew each time."""
+        return self._collection.name_hashes()
+
     def presence(self, modality: str) -> NDArray[np.bool_]:
         """Whether each cell has the modality, shape ``(n_obs,)``."""
         return self._collection.presence(modality)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from mudata import MuData
 from numpy.typing import NDArray
 from scvi.data import AnnDataManager, AnnDataManagerValidationCheck
 
@@ -21,6 +23,12 @@ class MuDataManager(AnnDataManager):
         super().__init__(fields, setup_method_args, checks)
         self._device: torch.device | None = None
         self._on_device: DeviceMuDataset | None = None
+
+    def register_fields(self, adata: MuData, source_registry: dict | None = None, **transfer_kwargs) -> None:
+        """Register the fields with a MuData; CSC matrices are welcome, since :class:`MuDataset` turns them into CSR."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Training will be faster when sparse matrix is formatted as CSR")
+            super().register_fields(adata, source_registry, **transfer_kwargs)
 
     @contextmanager
     def kept_on(self, device: torch.device) -> Iterator[None]:

@@ -32,7 +32,7 @@ class FeatureSummary:
     """Number of NaN entries."""
     is_sparse: bool
     median_total: float
-    """Median of the sum over features, over the observations in which it is positive: the typical library size; else 1."""
+    """Median over observations of the sum over features: the typical library size; positive."""
 
     @property
     def kind(self) -> Literal["binary", "counts", "real"]:
@@ -126,8 +126,11 @@ def summarise(matrix, modality: str) -> FeatureSummary:
 
 
 def _typical(totals: NDArray[np.float64]) -> float:
-    """Median of the positive totals: where most observations hold nothing, that of the others."""
-    counted = totals[totals > 0]
+    """Median of the measured totals: where most observations hold nothing, that of the others, and 1 if there are none."""
+    measured = totals[~np.isnan(totals)]
+    if len(measured) and (median := float(np.median(measured))) > 0:
+        return median
+    counted = measured[measured > 0]
     return float(np.median(counted)) if len(counted) else 1.0
 
 
@@ -140,9 +143,9 @@ def _has_duplicates(chunk: sparse.csr_matrix) -> bool:
 
 
 def _expected_totals(chunk: NDArray, mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Row sums over the share of the mean row that was observed: what they would be, were nothing missing."""
+    """Row sums over the share of the mean row that was observed: what they would be, were nothing missing; NaN if all is."""
     share = (~np.isnan(chunk)).astype(np.float64) @ mean / (mean.sum() or 1.0)
-    return np.divide(np.nansum(chunk, axis=1), share, out=np.zeros(len(chunk)), where=share > 0)
+    return np.divide(np.nansum(chunk, axis=1), share, out=np.full(len(chunk), np.nan), where=share > 0)
 
 
 def _chunks(matrix) -> Iterator:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
@@ -12,13 +11,11 @@ import numpy as np
 from mudata import MuData
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
-from scvi.data import fields
 from scvi.model.base import BaseModelClass
 from scvi.utils import setup_anndata_dsp
 
 from vennvi._keys import data_key, size_factor_key
 from vennvi.data._dataset import presence
-from vennvi.data._labels_field import MuDataLabelsField, MuDataPartialLabelsField
 from vennvi.data._manager import MuDataManager
 from vennvi.data._statistics import read_statistics, statistics_of
 from vennvi.data._summary import FeatureSummary
@@ -35,10 +32,12 @@ from vennvi.model._predict import PredictMixin
 from vennvi.model._query import QueryMixin
 from vennvi.model._report import ReportMixin
 from vennvi.model._save import SaveMixin
+from vennvi.model._setup_fields import setup_fields
 from vennvi.model._shared_features import SharedFeaturesMixin
 from vennvi.model._shared_signal import SharedSignalMixin
+from vennvi.model._split_names import SplitNamesMixin
 from vennvi.model._train import TrainMixin
-from vennvi.model._validate import check_modalities, check_mudata, check_obs_keys, check_size_factors
+from vennvi.model._validate import check_modalities, check_mudata, check_obs_keys
 from vennvi.model._variance import VarianceMixin
 from vennvi.module import SharedPrivateVAE
 from vennvi.nn import Decoder
@@ -64,6 +63,7 @@ class SharedPrivateModel(
     FeatureScoresMixin,
     FeatureAttributionsMixin,
     SaveMixin,
+    SplitNamesMixin,
     BaseModelClass,
 ):
     """Base of all models: one shared latent space and one private latent space a modality, learned from a MuData.
@@ -343,7 +343,6 @@ class SharedPrivateModel(
                 check_obs_keys(mdata, argument, keys, modalities.get(argument))
         if unlabeled_category is not None and labels_key is None:
             raise ValueError("`unlabeled_category` needs `labels_key`.")
-        size_factors = _size_factor_columns(mdata, layers, size_factor_key)
         nobody = ~np.any([presence(mdata, m, layer) for m, layer in layers.items()], axis=0)
         if nobody.any():
             logger.warning(
@@ -352,58 +351,12 @@ class SharedPrivateModel(
             )  # fmt: skip
 
         setup_method_args = cls._get_setup_method_args(**locals())
-        for local in ("size_factors", "nobody", "argument", "keys"):
+        for local in ("nobody", "argument", "keys"):
             setup_method_args["setup_args"].pop(local, None)
-        where = cls._create_modalities_attr_dict(modalities, setup_method_args)
-        anndata_fields = [
-            # is_count_data=False: scvi-tools' check rejects sparse arrays; vennvi checks the data itself
-            *(
-                fields.MuDataLayerField(data_key(m), layer, mod_key=m, mod_required=True, is_count_data=False)
-                for m, layer in layers.items()
-            ),
-            fields.MuDataCategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key, mod_key=where.batch_key),
-            fields.MuDataCategoricalJointObsField(
-                REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys, mod_key=where.categorical_covariate_keys
-            ),
-            fields.MuDataNumericalJointObsField(
-                REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys, mod_key=where.continuous_covariate_keys
-            ),
-            *(
-                fields.MuDataNumericalObsField(_size_key(m), column, mod_key=home, required=False)
-                for m, (column, home) in size_factors.items()
-            ),
-        ]
-        if labels_key is not None:
-            label_field = (
-                MuDataLabelsField(REGISTRY_KEYS.LABELS_KEY, labels_key, mod_key=where.labels_key)
-                if unlabeled_category is None
-                else MuDataPartialLabelsField(
-                    REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category, mod_key=where.labels_key
-                )
-            )
-            anndata_fields.append(label_field)
-        manager = MuDataManager(fields=anndata_fields, setup_method_args=setup_method_args)
-        with warnings.catch_warnings():  # about CSC matrices: MuDataset turns them into CSR
-            warnings.filterwarnings("ignore", message="Training will be faster when sparse matrix is formatted as CSR")
-            manager.register_fields(mdata, **kwargs)
+        cls._create_modalities_attr_dict(modalities, setup_method_args)  # refuses unknown arguments
+        manager = MuDataManager(setup_fields(mdata, setup_method_args["setup_args"]), setup_method_args)
+        manager.register_fields(mdata, **kwargs)
         cls.register_manager(manager)
-
-
-def _size_key(modality: str) -> str:  # `size_factor_key` is an argument's name in `setup_mudata`
-    return size_factor_key(modality)
-
-
-def _size_factor_columns(
-    mdata: MuData, layers: Mapping[str, str | None], keys: str | Mapping[str, str] | None
-) -> dict[str, tuple[str, str | None]]:
-    """Column of each modality's size factors and the modality that has it (``None``: the global obs)."""
-    if keys is None:
-        return {}
-    if isinstance(keys, str):
-        keys = dict.fromkeys(layers, keys)
-    if unknown := set(keys) - set(layers):
-        raise KeyError(f"`size_factor_key` names {', '.join(map(repr, sorted(unknown)))}, which `layers` does not use.")
-    return {m: (column, check_size_factors(mdata, m, column)) for m, column in keys.items()}
 
 
 def _check_sizes(n_shared: int, n_private: Mapping[str, int], modalities: Sequence[str]) -> None:

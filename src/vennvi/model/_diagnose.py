@@ -15,9 +15,10 @@ from scvi import REGISTRY_KEYS
 from sklearn.decomposition import PCA
 
 from vennvi._keys import data_key
+from vennvi._sparse import is_sparse
 from vennvi.metrics import Diagnosis, diagnose
+from vennvi.model._gather import lean_csr
 from vennvi.model._held_out import held_out_cells, obs_column, training_cells
-from vennvi.model._train import _as_array
 
 if TYPE_CHECKING:
     from vennvi.module import SharedPrivateVAE
@@ -91,9 +92,8 @@ class DiagnoseMixin:
         data = self.adata if mdata is None else mdata  # type: ignore[attr-defined]
         rng = np.random.default_rng(seed)
         test = held_out_cells(self, mdata, None, "diagnose it")
-        if data is self.adata:  # type: ignore[attr-defined]
-            train = training_cells(self)
-        else:
+        train = training_cells(self)
+        if data is not self.adata or not len(train):  # type: ignore[attr-defined]
             order = rng.permutation(test)
             train, test = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
         train, test = (_at_most(cells, max_cells, rng) for cells in (train, test))
@@ -191,6 +191,10 @@ def _label_values(column: pd.Series) -> NDArray:
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     return column.astype(object).to_numpy()
+
+
+def _as_array(x: torch.Tensor) -> NDArray[np.float64] | sparse.csr_array:
+    return lean_csr(x) if is_sparse(x) else x.numpy().astype(np.float64)
 
 
 def _components(chunks: list, present: NDArray[np.bool_], n_train: int) -> NDArray:

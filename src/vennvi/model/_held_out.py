@@ -46,8 +46,15 @@ def held_out_split(model) -> NDArray[np.int64]:
 
 
 def training_cells(model) -> NDArray[np.int64]:
-    """Positions of the cells that the model was trained on, in its own data."""
-    return np.sort(np.asarray(model.train_indices, dtype=np.int64))
+    """Positions of the cells that the model was trained on, in its own data; none if these are all new to it."""
+    cells = model.train_indices
+    return np.sort(np.asarray([] if cells is None else cells, dtype=np.int64))
+
+
+def n_training_cells(model) -> int:
+    """Number of cells that the model was trained on, at hand or not."""
+    names = model.split_names_
+    return len(training_cells(model) if names is None else names["train"])
 
 
 def obs_column(mdata: MuData, key: str, argument: str):

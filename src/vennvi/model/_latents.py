@@ -182,7 +182,10 @@ class LatentsMixin:
         cells = getattr(self, "train_indices", None)
         cells = np.arange(data.n_obs) if cells is None else np.asarray(cells)
         for k, m in enumerate(self.modalities):
-            has = cells[self._presence(data, m)[cells]]
+            present = self._presence(data, m)
+            has = cells[present[cells]]
+            if not len(has):  # in data that the model was not trained on
+                has = np.flatnonzero(present)
             chosen = np.sort(np.random.default_rng(0).choice(has, min(len(has), _INFORMATION_CELLS), replace=False))
             parts = []
             for q_unimodal, _, mask, tensors in self._posteriors(None, chosen, None):

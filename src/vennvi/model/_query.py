@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 from numpy.typing import NDArray
+from scvi.data._constants import _SCVI_UUID_KEY
+from scvi.data._utils import _assign_adata_uuid, _check_if_view
 
-from vennvi.model._validate import check_index, check_obs_keys, check_size_factors
+from vennvi.data._manager import MuDataManager
+from vennvi.model._setup_fields import setup_fields, size_factor_columns
+from vennvi.model._validate import check_index, check_layer, check_obs_keys, check_size_factors
 
 #: Arguments of ``setup_mudata`` that name columns which new data must have too.
 _COLUMNS = ("batch_key", "categorical_covariate_keys", "continuous_covariate_keys")
+#: What a registry says of the setup.
+_ABOUT = ("model_name", "setup_method_name", "setup_args")
 
 
 class QueryMixin:
-    """Validation of the MuData that a method is given."""
+    """Validation of the MuData that a method is given, and its registration as this model's was."""
 
+    id: str
     modalities: tuple[str, ...]
     registry: dict
+    _per_instance_manager_store: dict[str, dict[str, MuDataManager]]
+    _last_completed: str | None = None
 
     def _validate_anndata(self, adata: MuData | None = None, copy_if_view: bool = True) -> MuData:
-        """Check new data against the setup, before scvi-tools registers them; cells by variables are never reordered.
+        """Check new data against the setup and register them by it; cells by variables are never reordered.
+
+        A model without data of its own does not take new data for its own.
 
         Raises
         ------
         TypeError
             For anything but a MuData.
         KeyError
-            If a column that the model reads is not there.
+            If a column or a layer that the model reads is not there.
         ValueError
             If a modality's variables are not those of the setup, in their order; if the MuData is out of date; if a
             column has missing values; if no modality of the model is there.
@@ -42,21 +55,43 @@ class QueryMixin:
         there = [m for m in self.modalities if m in adata.mod]
         if not there:
             raise ValueError(f"The MuData has none of the model's modalities {', '.join(map(repr, self.modalities))}.")
-        for m in there:
-            check_index(adata, m)
-            _check_variables(adata, m, self._var_names(m))  # type: ignore[attr-defined]
+        self._check_query(adata, there)
+        incomplete = len(there) < len(self.modalities)
+        if incomplete:
+            var_names = {m: self._var_names(m) for m in self.modalities}  # type: ignore[attr-defined]
+            adata = _completed(adata, var_names, self.registry["setup_args"])
+        _check_if_view(adata, copy_if_view)
+        self._register_query(adata)
+        if incomplete:  # made for this call: the one made for the last is let go
+            self._per_instance_manager_store[self.id].pop(self._last_completed or "", None)
+            self._last_completed = adata.uns[_SCVI_UUID_KEY]
+        return super()._validate_anndata(adata, copy_if_view)  # type: ignore[misc]
+
+    def _check_query(self, mdata: MuData, there: Sequence[str]) -> None:
+        """Check that the modalities that are there are those of the setup, and so the columns of obs."""
         arguments = self.registry["setup_args"]
+        for m in there:
+            check_index(mdata, m)
+            check_layer(mdata, m, arguments["layers"][m])
+            _check_variables(mdata, m, self._var_names(m))  # type: ignore[attr-defined]
         where = arguments.get("modalities") or {}
         for argument in _COLUMNS:
-            check_obs_keys(adata, argument, arguments.get(argument), where.get(argument))
-        keys = arguments.get("size_factor_key") or {}
-        keys = dict.fromkeys(self.modalities, keys) if isinstance(keys, str) else keys
-        for m, column in keys.items():
+            check_obs_keys(mdata, argument, arguments.get(argument), where.get(argument))
+        for m, column in size_factor_columns(arguments).items():
             if m in there:
-                check_size_factors(adata, m, column)
-        if len(there) < len(self.modalities):
-            adata = _completed(adata, {m: self._var_names(m) for m in self.modalities}, arguments["layers"])  # type: ignore[attr-defined]
-        return super()._validate_anndata(adata, copy_if_view)  # type: ignore[misc]
+                check_size_factors(mdata, m, column)
+
+    def _register_query(self, mdata: MuData) -> None:
+        """Register new data by the registry, which a model without data has too, unless that was done before."""
+        managers = self._per_instance_manager_store.setdefault(self.id, {})
+        known = managers.get(mdata.uns.get(_SCVI_UUID_KEY))
+        if known is not None and known.adata is mdata:
+            return
+        about = {key: self.registry[key] for key in _ABOUT if key in self.registry}
+        manager = MuDataManager(setup_fields(mdata, about["setup_args"]), about)
+        _assign_adata_uuid(mdata, overwrite=known is not None)  # that of a copy is the original's
+        manager.register_fields(mdata, self.registry)
+        managers[manager.adata_uuid] = manager
 
 
 def _check_variables(mdata: MuData, modality: str, expected: NDArray) -> None:
@@ -75,17 +110,19 @@ def _check_variables(mdata: MuData, modality: str, expected: NDArray) -> None:
     )
 
 
-def _completed(mdata: MuData, var_names: dict[str, NDArray], layers: dict[str, str | None]) -> MuData:
+def _completed(mdata: MuData, var_names: Mapping[str, NDArray], arguments: Mapping) -> MuData:
     """A new MuData of the same cells in which a modality that was not there is empty: all cells lack it."""
-    mods = {}
+    mods, size_factors = {}, size_factor_columns(arguments)
     for m, names in var_names.items():
         if m in mdata.mod:
             mods[m] = mdata[m]
             continue
         nothing = np.zeros((0, len(names)), dtype=np.float32)
         mods[m] = AnnData(nothing, var=pd.DataFrame(index=pd.Index(names)))
-        if layers[m] is not None:
-            mods[m].layers[layers[m]] = nothing
+        if (layer := arguments["layers"][m]) is not None:
+            mods[m].layers[layer] = nothing
+        if m in size_factors:
+            mods[m].obs[size_factors[m]] = np.empty(0)
     completed = MuData(mods)
     if not np.array_equal(np.asarray(completed.obs_names), np.asarray(mdata.obs_names)):
         missing = len(set(mdata.obs_names) - set(completed.obs_names))

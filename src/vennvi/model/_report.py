@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vennvi import pl
 from vennvi._files import atomic_path
 from vennvi.metrics import reliability
-from vennvi.model._held_out import held_out_cells, obs_column, training_cells
+from vennvi.model._held_out import held_out_cells, n_training_cells, obs_column, training_cells
 from vennvi.report import Section, image, render
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class ReportMixin:
         names = [labels] if isinstance(labels, str) else list(labels)
         for name in names:
             obs_column(data, name, "labels")
-        own = data is self.adata  # type: ignore[attr-defined]
+        own = data is self.adata and len(training_cells(self)) > 0  # type: ignore[attr-defined]
         try:
             cells = held_out_cells(self, data, None, "report on held-out cells")
         except ValueError as error:
@@ -147,7 +147,7 @@ class ReportMixin:
         split = (
             f"trained on {len(training_cells(self)):,}, {len(held_out):,} held out"
             if held_out is not None
-            else f"the model was trained on {len(training_cells(self)):,} cells"
+            else f"the model was trained on {n_training_cells(self):,} cells"
         )
         epochs = len(next(iter(self.history.values()))) if self.history else 0  # type: ignore[attr-defined]
         text = f"{data.n_obs:,} cells ({split}); {module.n_shared} shared dimensions; {epochs} epochs."

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 from scvi import settings
 from scvi.model._utils import get_max_epochs_heuristic
 from scvi.model.base import UnsupervisedTrainingMixin
+from scvi.train._config import merge_kwargs
 from scvi.utils._docstrings import devices_dsp
 
 from vennvi._keys import data_key
 from vennvi._runner import SharedPrivateTrainRunner, with_strategy
-from vennvi._sparse import is_sparse
 from vennvi.canonical import canonical_projections
 from vennvi.data._splitter import DataSplitter
-from vennvi.model._validate import check_feature_fraction
+from vennvi.model._gather import GatheredRows
+from vennvi.model._kl_schedule import first_checks_to_skip, with_kl_rise
+from vennvi.model._validate import check_feature_fraction, check_precision
 from vennvi.train import SharedPrivateTrainingPlan
 
 if TYPE_CHECKING:
@@ -55,9 +56,10 @@ class TrainMixin(UnsupervisedTrainingMixin):
     ) -> None:
         """Train the model.
 
-        The weight of the KL terms rises linearly from 0 in the first epoch to 1 in the last, unless ``plan_kwargs``
-        says otherwise (``n_epochs_kl_warmup``, ``n_steps_kl_warmup``, ``min_kl_weight``, ``max_kl_weight``). The curves
-        are in ``model.history`` afterwards: one for each reconstruction term and each KL, ``elbo_*``, ``train_loss``.
+        The weight of the KL terms rises linearly from 0 in the first epoch to 1 in the last, with ``early_stopping`` to 1
+        after a quarter of ``max_epochs``, 100 at most; unless ``plan_kwargs`` says otherwise (``n_epochs_kl_warmup``,
+        ``n_steps_kl_warmup``, ``min_kl_weight``, ``max_kl_weight``). The curves are in ``model.history`` afterwards: one
+        for each reconstruction term and each KL, ``elbo_*``, ``train_loss``.
 
         Parameters
         ----------
@@ -76,7 +78,9 @@ class TrainMixin(UnsupervisedTrainingMixin):
             Cells in a minibatch.
         early_stopping
             Whether to stop when ``elbo_validation`` no longer improves, or what ``early_stopping_monitor`` names, for
-            example ``"foscttm_validation"``; see :class:`~scvi.train.Trainer` for options.
+            example ``"foscttm_validation"``; see :class:`~scvi.train.Trainer` for options. It is watched from the epoch
+            on in which the KL weight has risen, unless ``early_stopping_warmup_epochs`` says otherwise: what came before
+            is the best of another loss.
         feature_fraction
             By modality, the fraction of its features that a training step decodes, runs of neighbours at random: the
             log-probability is scaled to stand for all (its expectation is exact), and a wide modality costs little
@@ -92,12 +96,15 @@ class TrainMixin(UnsupervisedTrainingMixin):
             of 128 leaves the data module's.
         **trainer_kwargs
             Passed to :class:`~scvi.train.Trainer`, for example ``strategy`` and ``num_nodes``. With several devices or
-            nodes the strategy is DDP; ``batch_size`` is then that of each process.
+            nodes the strategy is DDP; ``batch_size`` is then that of each process. ``precision`` may be ``"32-true"``
+            (the default), ``"bf16-mixed"`` or, on a GPU, ``"16-mixed"``.
 
         Raises
         ------
         ValueError
-            If a ``datamodule`` is not of the data that the model was made for, or a model without a MuData gets none.
+            If a ``datamodule`` is not of the data that the model was made for, or a model without a MuData gets none;
+            for a ``precision`` in which parameters are not in single precision, and for ``early_stopping`` by validation
+            cells where there are none.
         KeyError, ValueError
             If ``feature_fraction`` names a modality that the model has not, a fraction outside (0, 1], or a modality
             whose likelihood does not factorise.
@@ -106,13 +113,16 @@ class TrainMixin(UnsupervisedTrainingMixin):
         """
         feature_fraction = check_feature_fraction(feature_fraction, self.module)
         self._check_datamodule(datamodule)
+        given = merge_kwargs(trainer_kwargs.get("trainer_config"), trainer_kwargs, name="trainer")
+        check_precision(given.get("precision"))
         if max_epochs is None:
             max_epochs = get_max_epochs_heuristic((self.adata if datamodule is None else datamodule).n_obs)
-        plan_kwargs = dict(plan_kwargs or {})
-        if max_epochs is not None and "n_steps_kl_warmup" not in plan_kwargs:
-            plan_kwargs.setdefault("n_epochs_kl_warmup", max_epochs - 1)
-        elif "n_steps_kl_warmup" in plan_kwargs:
-            plan_kwargs.setdefault("n_epochs_kl_warmup", None)
+        plan_kwargs = merge_kwargs(trainer_kwargs.pop("plan_config", None), plan_kwargs, name="plan")
+        plan_kwargs = with_kl_rise(plan_kwargs, max_epochs, early_stopping)
+        if early_stopping and "early_stopping_warmup_epochs" not in given:
+            trainer_kwargs["early_stopping_warmup_epochs"] = first_checks_to_skip(
+                plan_kwargs["n_epochs_kl_warmup"], given.get("check_val_every_n_epoch")
+            )
         if datamodule is not None:
             self._datamodule = datamodule  # what later reads the model's own cells
             datamodule.set_split(
@@ -122,7 +132,6 @@ class TrainMixin(UnsupervisedTrainingMixin):
         trainer_kwargs = with_strategy(devices, trainer_kwargs)
         # curves are logged by epoch; with scvi-tools' 10, Lightning warns of small data
         trainer_kwargs.setdefault("log_every_n_steps", 1)
-        self.module.train()  # reading latents in between left it in evaluation mode, and Lightning leaves modes alone
         self.module.feature_fraction = feature_fraction
         try:
             super().train(
@@ -140,6 +149,7 @@ class TrainMixin(UnsupervisedTrainingMixin):
             )
         finally:
             self.module.feature_fraction = {}
+        self._name_split(self.adata if datamodule is None else datamodule)
         self.module.information.fill_(torch.nan)  # of the decoders as they were
         if self._default_joint == "information":
             self._read_information()
@@ -170,7 +180,7 @@ class TrainMixin(UnsupervisedTrainingMixin):
             cells = np.random.default_rng(settings.seed).choice(cells, _MAX_START_CELLS, replace=False)
             if self.adata is None:  # on disk, neighbours are read at once
                 cells.sort()
-        parts: dict[str, list] = {m: [] for m in self.modalities}
+        gathered = {m: GatheredRows(len(cells)) for m in self.modalities}
         rows: dict[str, list] = {m: [] for m in self.modalities}
         nuisances: list[NDArray] = []
         seen = 0
@@ -182,17 +192,15 @@ class TrainMixin(UnsupervisedTrainingMixin):
                 likelihood, mask = self.module.likelihood(m), inputs["mask"][m]
                 size = likelihood.size(x, inputs["size_factor"][m])
                 depths.append(torch.where(mask > 0, size.log(), 0.0))
-                encoded = likelihood.encoder_input(x, size).cpu()
                 present = torch.nonzero(mask.squeeze(-1) > 0).squeeze(-1).cpu().numpy()
-                parts[m].append(_as_array(encoded)[present])
+                gathered[m].add(likelihood.encoder_input(x, size), present)
                 rows[m].append(seen + present)
             covariates = [] if inputs["covariates"] is None else [inputs["covariates"]]
             nuisances.append(torch.cat([*depths, *covariates], dim=-1).cpu().numpy())
             seen += len(inputs["mask"][self.modalities[0]])
-        matrices = {m: _stacked(parts.pop(m)) for m in tuple(parts)}
         nuisance = np.concatenate(nuisances).astype(np.float64)
         projections = canonical_projections(
-            matrices,
+            {m: g.matrix() for m, g in gathered.items()},
             {m: np.concatenate(r) for m, r in rows.items()},
             seen,
             self.module.n_canonical,
@@ -200,15 +208,3 @@ class TrainMixin(UnsupervisedTrainingMixin):
         )
         for m, projection in projections.items():
             self.module.encoders[m].canonical.start(projection)
-
-
-def _as_array(x: torch.Tensor):
-    """Float64 array, or a CSR matrix as lean as it can be of a CSR tensor: many minibatches are held at once."""
-    if not is_sparse(x):
-        return x.numpy().astype(np.float64)
-    parts = (x.values().numpy(), x.col_indices().numpy().astype(np.int32), x.crow_indices().numpy().astype(np.int32))
-    return sparse.csr_array(parts, shape=tuple(x.shape))
-
-
-def _stacked(parts: list):
-    return sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)

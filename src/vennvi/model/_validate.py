@@ -58,14 +58,26 @@ def check_modalities(mdata: MuData, layers: Mapping[str, str | None]) -> None:
                 f"Modality {m!r} is a view of another AnnData: copy it before building the MuData, "
                 f"`MuData({{{m!r}: adata[:, chosen].copy(), ...}})`."
             )
-        if layer is not None and layer not in adata.layers:
-            known = ", ".join(repr(key) for key in adata.layers if key is not None) or "none"
-            raise KeyError(f"Modality {m!r} has no layer {layer!r} (its layers: {known}); use None for `.X`.")
-        if layer is None and adata.X is None:
-            raise ValueError(f"Modality {m!r} has no `.X`: name one of its layers in `layers`.")
+        check_layer(mdata, m, layer)
         if 0 in adata.shape:
             raise ValueError(f"Modality {m!r} is empty, shape {adata.shape}: remove it or leave it out of `layers`.")
         check_index(mdata, m)
+
+
+def check_layer(mdata: MuData, modality: str, layer: str | None) -> None:
+    """Refuse a modality without the layer (``None``: without ``.X``).
+
+    Raises
+    ------
+    KeyError, ValueError
+        If there is none.
+    """
+    adata = mdata[modality]
+    if layer is not None and layer not in adata.layers:
+        known = ", ".join(repr(key) for key in adata.layers if key is not None) or "none"
+        raise KeyError(f"Modality {modality!r} has no layer {layer!r} (its layers: {known}); use None for `.X`.")
+    if layer is None and adata.X is None:
+        raise ValueError(f"Modality {modality!r} has no `.X`: name one of its layers in `layers`.")
 
 
 def check_index(mdata: MuData, modality: str) -> None:
@@ -215,3 +227,26 @@ def check_feature_fraction(fractions: Mapping[str, float] | None, module) -> dic
                 f"`likelihoods={{{modality!r}: 'poisson'}}` (or 'bernoulli', for 0/1 data), or leave {modality!r} out."
             )
     return fractions
+
+
+def check_precision(precision: object) -> None:
+    """Refuse a precision of the training in which parameters and data are not in single precision.
+
+    Raises
+    ------
+    ValueError
+        For all but Lightning's 32 bits and its two mixed precisions.
+
+    Examples
+    --------
+    >>> check_precision("64-true")
+    Traceback (most recent call last):
+    ...
+    ValueError: `precision` is '64-true', ...
+    """
+    if precision is None or str(precision) in ("32", "32-true", "bf16", "bf16-mixed", "16", "16-mixed"):
+        return
+    raise ValueError(
+        f"`precision` is {precision!r}, but parameters and data are kept in single precision: use 'bf16-mixed', on a GPU "
+        "'16-mixed', to compute in half of it where that is safe, or else '32-true'."
+    )
