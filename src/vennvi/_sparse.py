@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from scipy import sparse
@@ -45,6 +47,42 @@ def as_scipy(x: Tensor) -> sparse.csr_array:
     return sparse.csr_array(parts, shape=tuple(x.shape))
 
 
+@dataclass(frozen=True)
+class Entries:
+    """Stored entries of a matrix on a CPU, none twice."""
+
+    rows: Tensor
+    """Row of each entry, shape ``(n_stored,)``."""
+    place: Tensor
+    """Its place in the dense matrix, row after row, shape ``(n_stored,)``."""
+    values: Tensor
+    """Shape ``(n_stored,)``."""
+    shape: tuple[int, int]
+    """Of the matrix."""
+
+    def dense(self) -> Tensor:
+        """The matrix."""
+        return self.add_to(torch.zeros(self.shape))
+
+    def add_to(self, x: Tensor) -> Tensor:
+        """Add the matrix to each of some contiguous ones, shape ``(..., n, d)``, in place."""
+        for flat in x.view(-1, self.shape[0] * self.shape[1]).unbind():
+            flat.index_add_(0, self.place, self.values)
+        return x
+
+    def row_sums(self) -> Tensor:
+        """Sum of each row, shape ``(n,)``."""
+        return self.values.new_zeros(self.shape[0]).index_add_(0, self.rows, self.values)
+
+    def dot(self, x: Tensor) -> Tensor:
+        """Inner product of each row with that of other, contiguous matrices: ``(..., n, d)`` to ``(..., n)``."""
+        products = [
+            x.new_zeros(self.shape[0]).index_add_(0, self.rows, flat.index_select(0, self.place) * self.values)
+            for flat in x.view(-1, self.shape[0] * self.shape[1]).unbind()
+        ]
+        return torch.stack(products).view(x.shape[:-1])
+
+
 class SparseColumns:
     """A CSR minibatch on a CPU, of which blocks of columns are made dense one after the other.
 
@@ -76,18 +114,18 @@ class SparseColumns:
 
     def __getitem__(self, key: tuple[slice, slice]) -> Tensor:
         """All rows of some adjacent columns, dense."""
-        start, stop, _ = key[1].indices(self.matrix.shape[1])
-        entries = slice(self.matrix.indptr[start], self.matrix.indptr[stop])
-        width = stop - start
-        block = torch.zeros(self.matrix.shape[0], width)
-        place = self.matrix.indices[entries].astype(np.int64) * width
-        place += self._column[entries]
+        return self.block(key[1]).dense()
+
+    def block(self, columns: slice) -> Entries:
+        """All rows of some adjacent columns, as the entries that are stored."""
+        start, stop, _ = columns.indices(self.matrix.shape[1])
+        stored = slice(self.matrix.indptr[start], self.matrix.indptr[stop])
+        rows = self.matrix.indices[stored].astype(np.int64)
+        place = rows * (stop - start)
+        place += self._column[stored]
         place -= start
-        return (
-            block.view(-1)
-            .index_add_(0, torch.from_numpy(place), torch.from_numpy(self.matrix.data[entries]))
-            .view_as(block)
-        )
+        values = torch.from_numpy(self.matrix.data[stored])
+        return Entries(torch.from_numpy(rows), torch.from_numpy(place), values, (self.matrix.shape[0], stop - start))
 
     def rows(self, chosen: Tensor) -> SparseColumns:
         """Some cells only."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -26,6 +27,7 @@ from scipy import sparse
 from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, svds
 from sklearn.isotonic import isotonic_regression
+from threadpoolctl import threadpool_limits
 
 Array = NDArray[np.floating]
 Matrices = Mapping[str, "Array | sparse.csr_array"]
@@ -39,6 +41,8 @@ _N_SCORED = 10
 _TOLERANCE = 0.95
 #: Variance, relative to the mean one, that is added to every feature's before it is brought to 1.
 _RARE = 0.03
+#: Around many small products: of several threads each would wait for the others, ten times as long on a busy machine.
+_one_thread = partial(threadpool_limits, limits=1, user_api="blas")
 #: Entries of a dense matrix that are in double precision at a time.
 _BLOCK = 2**18
 
@@ -115,8 +119,9 @@ def canonical_projections(
         if nuisance is not None:
             scores[m] = _residual(scores[m], nuisance[rows[m]])
     grams = _Grams(scores, rows, n_obs, seed)
-    k, ridge, agreement = _choose(grams, n_canonical, n_obs)
-    weights = _variates(grams.total(), k, ridge, n_canonical)
+    with _one_thread():
+        k, ridge, agreement = _choose(grams, n_canonical, n_obs)
+        weights = _variates(grams.total(), k, ridge, n_canonical)
     projections = {}
     for m, x in matrices.items():
         weight = (maps[m][:, : len(weights[m])] * scales[m][:, None]) @ weights[m]
@@ -192,7 +197,8 @@ def _components(x, mean: Array, scale: Array, k: int, seed: int) -> tuple[Array,
             matmat=lambda v: _times(x, scale[:, None] * v) - shift @ v,
             rmatmat=lambda u: scale[:, None] * _times(x.T, u) - np.outer(shift, u.sum(axis=0)),
         )
-        left, values, right = svds(operator, k=k, random_state=seed)
+        with _one_thread():
+            left, values, right = svds(operator, k=k, random_state=seed)
         order = np.argsort(values)[::-1]
         left, values, right = left[:, order], values[order], right[order]
     keep = values > 1e-6 * values.max(initial=1e-12)

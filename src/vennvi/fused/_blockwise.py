@@ -49,8 +49,8 @@ def blockwise_score(
     rule
         Log-probability and derivatives on a block (see :mod:`vennvi.fused._elementwise`).
     values, observed
-        Data ``(n, n_features)``, of which a sparse minibatch is made dense block by block, and what counts: everything (``None``), or 0/1 of shape ``(n_features,)`` or
-        ``(n, n_features)``. With ``runs``, those columns only.
+        Data ``(n, n_features)``, dense or sparse by column, and what counts: everything (``None``), or 0/1 of shape
+        ``(n_features,)`` or ``(n, n_features)``. With ``runs``, those columns only.
     size
         Relative depth, shape ``(n, 1)``.
     row_weight
@@ -111,14 +111,17 @@ class _BlockwiseScore(torch.autograd.Function):
             rows = hidden.new_zeros(n_terms, n)
             gradients = [torch.zeros_like(h), *(empty_gradient(p, n_chosen) for p in held)] if with_gradient else []
             width = max(_BLOCK.get(h.device.type, _BLOCK["cuda"]) // max(len(h), 1), 64)
-            done = 0
+            room, done = (
+                h.new_empty(len(h) * min(width, n_chosen)),
+                0,
+            )  # one, as fetching it anew takes as long as a pass
             for start, stop in _blocks(chosen, width):
                 block, place = slice(start, stop), slice(done, done + stop - start)
                 w, b, *rest = (p[block] for p in held)
-                o = torch.addmm(b, h, w.T)
+                o = torch.addmm(b, h, w.T, out=room[: len(h) * len(b)].view(len(h), len(b)))
                 score, derivative, by_parameters = rule(
                     o.view(n_terms, n, stop - start),
-                    values[:, place],
+                    values.block(place) if isinstance(values, SparseColumns) else values[:, place],
                     None if observed is None else observed[..., place],
                     size,
                     row_weight,

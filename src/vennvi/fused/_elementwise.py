@@ -1,7 +1,7 @@
 """Observation models that factorise over features: log-probability and its derivatives on a block of decoder outputs.
 
 Each rule takes the outputs ``o`` of shape ``(n_terms, n, b)``, which it may overwrite, and what belongs to the same ``b``
-features: values ``(n, b)``, ``observed`` (``None``, ``(b,)`` or ``(n, b)``) and parameters ``(b,)``; besides, the size
+features: values ``(n, b)``, dense or as :class:`~vennvi._sparse.Entries`, ``observed`` (``None``, ``(b,)`` or ``(n, b)``) and parameters ``(b,)``; besides, the size
 ``(n, 1)`` and the weight of each row ``(n_terms, n)``. It returns the log-probability of each row, summed over the
 block, ``(n_terms, n)``; its derivative by ``o``, unweighted, ``(n_terms, n, b)``; and the derivatives of the weighted sum
 by the parameters, ``(b,)`` each. Terms that only depend on the values are left out.
@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from vennvi._sparse import Entries
+
 #: A rule's result.
 Scored = tuple[Tensor, Tensor, tuple[Tensor, ...]]
 #: Outputs, values, observed, size, row weight, parameters.
-Rule = Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor, tuple[Tensor, ...]], Scored]
+Rule = Callable[[Tensor, Tensor | Entries, Tensor | None, Tensor, Tensor, tuple[Tensor, ...]], Scored]
 
 #: Largest log-rate of ``poisson``.
 MAX_LOG_RATE = 20.0
@@ -26,7 +28,12 @@ _LOG_SQRT_2PI = 0.9189385332046727
 
 
 def bernoulli(
-    o: Tensor, values: Tensor, observed: Tensor | None, size: Tensor, weight: Tensor, parameters: tuple[Tensor, ...]
+    o: Tensor,
+    values: Tensor | Entries,
+    observed: Tensor | None,
+    size: Tensor,
+    weight: Tensor,
+    parameters: tuple[Tensor, ...],
 ) -> Scored:
     r"""0/1 data with log-odds :math:`\ell = o + \log r`: :math:`\log p = x \ell + \log \operatorname{sigmoid}(-\ell)`.
 
@@ -38,17 +45,23 @@ def bernoulli(
     >>> rows, derivative
     (tensor([[-1.3863]]), tensor([[[-0.5000,  0.5000]]]))
     """
-    o += size.log()
-    counted = values if observed is None else values * observed
-    rows = (o * counted).sum(-1)
-    largest = float(o.amax()) if o.numel() else 0.0
-    if largest > 20:  # P(x = 0) would be rounded: its logarithm by itself
-        zeros = softplus(o).neg_()
-        rows += (zeros if observed is None else zeros.mul_(observed)).sum(-1)
-        absent = o.neg_().sigmoid_()
+    log_size = size.log()
+    largest = float(o.amax() + log_size.amax()) if o.numel() else 0.0
+    by_entry = isinstance(values, Entries) and observed is None
+    if by_entry:
+        rows = values.dot(o) + values.row_sums() * log_size.squeeze(-1)
     else:
-        absent = o.neg_().sigmoid_()  # P(x = 0)
+        values = values.dense() if isinstance(values, Entries) else values
+        counted = values if observed is None else values * observed
+        rows = (o * counted).sum(-1) + counted.sum(-1) * log_size.squeeze(-1)
+    if largest > 20:  # P(x = 0) would be rounded: its logarithm by itself
+        zeros = softplus(o + log_size).neg_()
+        rows += (zeros if observed is None else zeros.mul_(observed)).sum(-1)
+    absent = torch.sub(-log_size, o, out=o).sigmoid_()  # P(x = 0)
+    if largest <= 20:
         rows += _sum_of_logs(absent if observed is None else torch.where(observed > 0, absent, 1.0), largest)
+    if by_entry:
+        return rows, values.add_to(absent.sub_(1.0)), ()
     gradient = absent.add_(values - 1)
     return rows, gradient if observed is None else gradient.mul_(observed), ()
 
@@ -68,7 +81,12 @@ def _sum_of_logs(p: Tensor, largest: float) -> Tensor:
 
 
 def poisson(
-    o: Tensor, values: Tensor, observed: Tensor | None, size: Tensor, weight: Tensor, parameters: tuple[Tensor, ...]
+    o: Tensor,
+    values: Tensor | Entries,
+    observed: Tensor | None,
+    size: Tensor,
+    weight: Tensor,
+    parameters: tuple[Tensor, ...],
 ) -> Scored:
     r"""Counts with rate :math:`\lambda = r e^o`: :math:`\log p = x \log \lambda - \lambda`, less :math:`\log x!`.
 
@@ -79,19 +97,28 @@ def poisson(
     >>> rows, derivative
     (tensor([[-1.]]), tensor([[[2.]]]))
     """
-    capped = o > MAX_LOG_RATE
-    log_rate = o.clamp_max_(MAX_LOG_RATE).add_(size.log())
-    score = log_rate * values
-    rate = log_rate.exp_()
-    score -= rate
-    derivative = (values - rate).masked_fill_(capped, 0.0)
-    if observed is not None:
-        score, derivative = score * observed, derivative * observed
-    return score.sum(-1), derivative, ()
+    log_size = size.log()
+    capped = o > MAX_LOG_RATE if o.numel() and float(o.amax()) > MAX_LOG_RATE else None
+    log_rate = o if capped is None else o.clamp_max_(MAX_LOG_RATE)
+    rate = torch.add(log_rate, log_size).exp_()
+    if isinstance(values, Entries) and observed is None:
+        rows = values.dot(log_rate).add_(values.row_sums() * log_size.squeeze(-1)).sub_(rate.sum(-1))
+        derivative = values.add_to(rate.neg_())
+    else:
+        values = values.dense() if isinstance(values, Entries) else values
+        counted, expected = (values, rate) if observed is None else (values * observed, rate.mul_(observed))
+        rows = (log_rate * counted).sum(-1) + counted.sum(-1) * log_size.squeeze(-1) - expected.sum(-1)
+        derivative = expected.neg_().add_(counted)
+    return rows, derivative if capped is None else derivative.masked_fill_(capped, 0.0), ()
 
 
 def normal(
-    o: Tensor, values: Tensor, observed: Tensor | None, size: Tensor, weight: Tensor, parameters: tuple[Tensor, ...]
+    o: Tensor,
+    values: Tensor | Entries,
+    observed: Tensor | None,
+    size: Tensor,
+    weight: Tensor,
+    parameters: tuple[Tensor, ...],
 ) -> Scored:
     r"""Real values with one noise sd a feature: :math:`\log p = -(x - o)^2 / 2 s^2 - \log s - \tfrac12 \log 2\pi`.
 
@@ -104,6 +131,7 @@ def normal(
     (tensor([[-1.4189]]), tensor([[[1.]]]), tensor([0.]))
     """
     (sd,) = parameters
+    values = values.dense() if isinstance(values, Entries) else values
     counted = torch.ones_like(sd) if observed is None else observed
     precision = counted / sd.square()
     error = o.neg_().add_(values)
