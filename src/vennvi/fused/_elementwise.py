@@ -47,11 +47,10 @@ def bernoulli(
     """
     log_size = size.log()
     largest = float(o.amax() + log_size.amax()) if o.numel() else 0.0
-    by_entry = isinstance(values, Entries) and observed is None
-    if by_entry:
+    values = values.dense() if isinstance(values, Entries) and observed is not None else values
+    if isinstance(values, Entries):
         rows = values.dot(o) + values.row_sums() * log_size.squeeze(-1)
     else:
-        values = values.dense() if isinstance(values, Entries) else values
         counted = values if observed is None else values * observed
         rows = (o * counted).sum(-1) + counted.sum(-1) * log_size.squeeze(-1)
     if largest > 20:  # P(x = 0) would be rounded: its logarithm by itself
@@ -60,7 +59,7 @@ def bernoulli(
     absent = torch.sub(-log_size, o, out=o).sigmoid_()  # P(x = 0)
     if largest <= 20:
         rows += _sum_of_logs(absent if observed is None else torch.where(observed > 0, absent, 1.0), largest)
-    if by_entry:
+    if isinstance(values, Entries):
         return rows, values.add_to(absent.sub_(1.0)), ()
     gradient = absent.add_(values - 1)
     return rows, gradient if observed is None else gradient.mul_(observed), ()
@@ -101,11 +100,11 @@ def poisson(
     capped = o > MAX_LOG_RATE if o.numel() and float(o.amax()) > MAX_LOG_RATE else None
     log_rate = o if capped is None else o.clamp_max_(MAX_LOG_RATE)
     rate = torch.add(log_rate, log_size).exp_()
-    if isinstance(values, Entries) and observed is None:
+    values = values.dense() if isinstance(values, Entries) and observed is not None else values
+    if isinstance(values, Entries):
         rows = values.dot(log_rate).add_(values.row_sums() * log_size.squeeze(-1)).sub_(rate.sum(-1))
         derivative = values.add_to(rate.neg_())
     else:
-        values = values.dense() if isinstance(values, Entries) else values
         counted, expected = (values, rate) if observed is None else (values * observed, rate.mul_(observed))
         rows = (log_rate * counted).sum(-1) + counted.sum(-1) * log_size.squeeze(-1) - expected.sum(-1)
         derivative = expected.neg_().add_(counted)
