@@ -5,9 +5,8 @@ One thread, a model of one epoch (the cost does not depend on how well it is tra
 
 from __future__ import annotations
 
-import gc
+import multiprocessing
 import os
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -21,26 +20,28 @@ import torch
 import vennvi
 
 
-def resident() -> float:
-    """Memory of this process in MB."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+def memory(key: str) -> float:
+    """Memory of this process in MB, as ``/proc/self/status`` says: now (``VmRSS``) or at its peak (``VmHWM``)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:")) / 1000
 
 
 def measure(call: Callable) -> tuple[float, float]:
-    """Seconds, and MB at the peak above those at the start."""
-    gc.collect()
-    start, before, peak, done = time.perf_counter(), resident(), [0.0], threading.Event()
+    """Seconds, and MB at the peak above those at the start, of a process of its own: no memory left over from the last call."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
 
-    def watch() -> None:
-        while not done.wait(0.01):
-            peak[0] = max(peak[0], resident())
+    def child() -> None:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts here
+        before, start = memory("VmRSS"), time.perf_counter()
+        call()
+        sender.send((time.perf_counter() - start, max(memory("VmHWM") - before, 0.0)))
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    call()
-    done.set()
-    watcher.join()
-    return time.perf_counter() - start, max(peak[0] - before, 0.0)
+    process = context.Process(target=child)
+    process.start()
+    found = receiver.recv()
+    process.join()
+    return found
 
 
 def calls(model, mdata, cells: np.ndarray, folder: Path) -> dict[str, Callable]:
@@ -51,6 +52,9 @@ def calls(model, mdata, cells: np.ndarray, folder: Path) -> dict[str, Callable]:
     return {
         "get_latent_representation()": lambda: model.get_latent_representation(indices=cells),
         "predict_labels()": lambda: model.predict_labels(indices=cells),
+        'predict("atac", "rna", var_names=200 peaks)': lambda: model.predict(
+            "atac", "rna", indices=cells, var_names=peaks
+        ),
         'predict("atac", "rna", var_names=200 peaks, return_intervals=.9)': lambda: model.predict(
             "atac", "rna", indices=cells, var_names=peaks, return_intervals=0.9
         ),
@@ -66,6 +70,7 @@ def calls(model, mdata, cells: np.ndarray, folder: Path) -> dict[str, Callable]:
         "shared_signal_test()": lambda: model.shared_signal_test(indices=cells),
         'diagnose(labels=["cell_type"])': lambda: model.diagnose(some, labels=["cell_type"]),
         'feature_scores("shared", "atac")': lambda: model.feature_scores("shared", "atac", indices=cells),
+        'feature_scores("private", "atac")': lambda: model.feature_scores("private", "atac", indices=cells),
         'feature_attributions("shared", "atac")': lambda: model.feature_attributions("shared", "atac", indices=cells),
         'shared_features("atac")': lambda: model.shared_features("atac", indices=cells),
         "write_variance_explained()": lambda: model.write_variance_explained(indices=cells),
@@ -80,7 +85,7 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     mdata = mudata.read_h5mu(Path(os.environ.get("VENNVI_DATA", ".")) / "snareseq_cortex.h5mu")
     vennvi.VennVI.setup_mudata(mdata, labels_key="cell_type")
-    model = vennvi.VennVI(mdata, likelihoods={"rna": "nb", "atac": "poisson"})
+    model = vennvi.VennVI(mdata, n_shared=20, likelihoods={"rna": "nb", "atac": "poisson"})
     model.train(max_epochs=1, train_size=0.9, accelerator="cpu", enable_progress_bar=False)
     print("| call | cells | seconds | MB |\n| --- | --- | --- | --- |", flush=True)
     for cells in (model.validation_indices, np.arange(mdata.n_obs)):

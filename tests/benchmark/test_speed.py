@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 from multiprocessing import Pipe
 
@@ -42,6 +43,7 @@ from vennvi.benchmark.speed._hooks import CountFlops, Hooks, ProfileSteps, train
 from vennvi.benchmark.speed._machine import Gauge, peak_rss
 from vennvi.benchmark.speed._profile import CATEGORIES, category_of, seconds_by_category
 from vennvi.benchmark.speed._race import COLUMNS, MACHINE
+from vennvi.benchmark.speed._report import write_report
 from vennvi.benchmark.speed._results import COLUMNS as COLUMNS_ON_DISK
 from vennvi.benchmark.speed._run import n_threads
 from vennvi.benchmark.speed._summary import growth_ratio, profile_of, round_ratios, summarise_speed
@@ -221,7 +223,7 @@ def frame(seconds: dict[str, list[float]], **once: dict[str, float]) -> pd.DataF
     ]
     rows += [("toy", "1", "", 0, MACHINE, "ok", name, 1, v, "") for name, v in RATES.items()]
     names = ["race", "threads", "workload", "n_obs", "model", "status", "quantity", "round", "value", "reason"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=names).assign(date="2026-01-01", machine="a machine", versions="vennvi 0")
 
 
 RATES = {"flops": 1e9, "bytes": 1e9, "logistic": 1e8}
@@ -250,6 +252,22 @@ def test_memory_is_read_whole_and_beyond_imports():
     assert own["training memory ratio"] == pytest.approx(0.5)
 
 
+def test_on_a_gpu_its_memory_is_told_and_no_target_is_judged(tmp_path):
+    on_gpu = {"MMVAEPlusPlus": 300.0, "VennVI": 400.0}
+    race = frame(
+        UNEVEN,
+        peak_MB=dict.fromkeys(on_gpu, 900.0),
+        MB_before_training=dict.fromkeys(on_gpu, 800.0),
+        GPU_peak_MB=on_gpu,
+    )
+    verdicts = write_report(tmp_path, race, pd.DataFrame(), {"toy": TOY}, quick=False)
+    assert verdicts.empty
+    table = (tmp_path / "table.md").read_text()
+    assert "## Targets" not in table
+    assert re.search(r"\| MMVAE\+\+ \| 1 \| 2.00 .* \| 300 \| 0.75 \|", table)
+    assert "beyond imports" not in table
+
+
 def test_share_and_bound_are_of_the_needed_operations():
     own = summarise_speed(frame(UNEVEN), {"toy": TOY}).set_index("model").loc["MMVAEPlusPlus"]
     flops = needed_flops(TOY, Architecture()).dense
@@ -275,12 +293,14 @@ def test_targets_are_judged_or_said_not_to_be_measured():
             "model": "VennVI",
             "seconds ratio": [0.44, 0.51],
             "memory ratio": 0.5,
+            "n_obs": 1536,
         }
     )
     no_races, no_trainings = (pd.DataFrame(columns=list(names)) for names in (COLUMNS_ON_DISK, quality.COLUMNS))
     verdicts = judge_speed(summary, no_races, no_trainings)
     own = verdicts[(verdicts["what"] == "peaks-20k") & (verdicts["model"] == "VennVI")]
     assert own["met"].tolist() == ["yes", "no", "yes"]
+    assert set(own["n_obs"]) == {1536}
     assert set(verdicts.drop(own.index)["met"]) == {"not measured"}
 
 

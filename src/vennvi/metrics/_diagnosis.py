@@ -91,7 +91,13 @@ def diagnose(
     A model places the cells it was trained on unlike others: it has memorised what they share. A space that is predicted
     from another as learned on such rows may look unpredictable without being so. Leakage and stability are therefore
     measured within the test rows as well (metrics that end in ``_held_out``: each fifth predicted from the other four),
-    and judged by the higher value. The thresholds of the verdicts are constants of this module.
+    and judged by the higher value.
+
+    A verdict is ``check`` where the modalities agree no more than shuffled pairs do (p above .05) or hardly (FOSCTTM above .4;
+    up to .2 they agree, between in part); where a private space predicts the joint shared latents or another modality (R²
+    of .1); where a label is read from shared and private spaces (AUC of .7 or, for numbers, R² of .1), or from one
+    modality's shared latents better than from the joint ones (by .02); where a space follows the batch (AUC of .7) or depth
+    (R² of .2); where all or none of the dimensions are used (.05 nats); and where two runs differ (R² below .8).
 
     Parameters
     ----------
@@ -254,9 +260,16 @@ def verdicts(table: pd.DataFrame) -> Iterator[str]:
             yield from speak(rows)
 
 
-def _number(value: float) -> str:
-    """Two decimals without the zero before them; what rounds to zero has no sign."""
-    text = f"{value:.2f}".replace("-0.00", "0.00")
+def _number(value: float, limit: float = np.nan) -> str:
+    """Two decimals without the zero before them, more if they would put it on the other side of a limit; zero has no sign.
+
+    Examples
+    --------
+    >>> _number(0.0981), _number(0.0981, limit=0.1), _number(-0.001)
+    ('.10', '.098', '.00')
+    """
+    digits = next((d for d in (2, 3, 4) if np.isnan(limit) or (round(value, d) >= limit) == (value >= limit)), 5)
+    text = f"{value:.{digits}f}".replace("-0.00", "0.00")
     return text.replace("0.", ".", 1) if abs(value) < 1 and text not in ("1.00", "-1.00") else text
 
 
@@ -298,14 +311,14 @@ def _say_leakage(rows: pd.DataFrame) -> Iterator[str]:
                 "Lower `n_private`, raise `private_kl_weight`, or raise `n_shared` so that there is room for it."
             )
         elif target == "shared":
-            yield f"ok: {space} does not know the joint shared latents (R² {_number(r2)})."
+            yield f"ok: {space} does not know the joint shared latents (R² {_number(r2, LEAK_R2)})."
         elif r2 >= LEAK_R2:
             yield (
                 f"check: {space} predicts {target} with R² {_number(r2)}: part of what they share is filed as private. "
                 "Raise `n_shared` or `private_kl_weight`, or lower `n_private`."
             )
         else:
-            yield f"ok: {space} does not predict {target} (R² {_number(r2)})."
+            yield f"ok: {space} does not predict {target} (R² {_number(r2, LEAK_R2)})."
 
 
 def _scores(rows: pd.DataFrame) -> tuple[str, pd.Series, float]:
@@ -337,7 +350,7 @@ def _say_probes(rows: pd.DataFrame) -> Iterator[str]:
                 "raise `private_kl_weight`."
             )
         else:
-            yield f"ok: {read}, and from no private space ({_number(private.max()) if len(private) else 'none'} at most)."
+            yield f"ok: {read}, and from no private space ({_number(private.max(), readable) if len(private) else 'none'} at most)."
         if len(alone) and joint >= readable and alone.max() - joint > DILUTED_AUC:
             yield (
                 f"check: {alone.idxmax()} alone reads {target} better than the joint latents do ({name} "
@@ -354,7 +367,7 @@ def _say_covariates(rows: pd.DataFrame) -> Iterator[str]:
         limit = COVARIATE_AUC if name == "AUC" else COVARIATE_R2
         follows = score[score >= limit]
         if not len(follows):
-            yield f"ok: no space follows {target} ({name} {_number(score.max())} at most)."
+            yield f"ok: no space follows {target} ({name} {_number(score.max(), limit)} at most)."
             continue
         where = ", ".join(f"{space} {_number(value)}" for space, value in follows.items())
         remedy = (

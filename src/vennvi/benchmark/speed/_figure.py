@@ -14,57 +14,76 @@ from vennvi.benchmark.speed._contestants import CONTESTANTS
 from vennvi.benchmark.speed._growth import AXES
 from vennvi.benchmark.speed._workload import Workload
 
+#: Columns of the summary that bars are drawn of: what it says, its range, its ratio.
+_SECONDS = ("seconds", "min", "max", "seconds ratio")
+_MEMORY = ("peak MB", "peak MB", "peak MB", "memory ratio")
+
 
 def draw_speed(summary: pd.DataFrame, growth: pd.DataFrame, workloads: Mapping[str, Workload]) -> Figure:
-    """One panel a workload with the seconds of every contestant (bars: median, lines: range), and one a growth curve."""
+    """One column a workload: seconds of every contestant (bars: median, lines: range), peak memory; then the growth curves.
+
+    What is written beside a bar is its ratio over the workload's reference.
+    """
     timed = summary[summary["status"] == "ok"] if len(summary) else summary
-    names = list(dict.fromkeys(timed["workload"])) if len(timed) else []
+    held = set(timed["workload"]) if len(timed) else set()
+    names = [name for name in workloads if name in held]
     axes_of = [axis for axis in AXES if len(growth) and (growth["axis"] == axis.name).any()]
     n_columns = max(1, len(names), len(axes_of))
-    n_rows = 1 + bool(axes_of)
-    figure = Figure(figsize=(3.6 * n_columns, 2.8 * n_rows), dpi=200, layout="constrained")
+    heights = [3.2, 2.4] if names else []
+    heights += [2.6] if axes_of or not names else []
+    figure = Figure(figsize=(3.6 * n_columns, sum(heights)), dpi=200, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(n_rows, n_columns, squeeze=False)
+    panels = figure.subplots(len(heights), n_columns, squeeze=False, height_ratios=heights)
     for ax in panels.ravel():
         ax.set_visible(False)
-    for ax, name in zip(panels[0], names, strict=False):
-        _bars(ax, timed[timed["workload"] == name], workloads[name])
+    for column, name in enumerate(names):
+        own, workload = timed[timed["workload"] == name], workloads[name]
+        unit = f"seconds for {workload.n_epochs} epochs" if workload.unit == "training" else "seconds an epoch"
+        _bars(panels[0, column], own, _SECONDS, unit)
+        n_obs = f"{workload.n_obs:,}" + (f" of {workload.n_whole:,}" if workload.n_whole else "")
+        panels[0, column].set_title(f"{n_obs} cells x\n{workload.title}", fontsize=7)
+        fewest = own["threads"].iloc[0]
+        _bars(panels[1, column], own[own["threads"] == fewest], _MEMORY, f"peak memory, MB ({_threads(fewest)})")
     for ax, axis in zip(panels[-1], axes_of, strict=False):
         _curve(ax, growth[growth["axis"] == axis.name], axis.title)
     return figure
 
 
-def _bars(ax: Axes, rows: pd.DataFrame, workload: Workload) -> None:
+def _threads(n: str) -> str:
+    return f"{n} thread{'' if n == '1' else 's'}"
+
+
+def _bars(ax: Axes, rows: pd.DataFrame, columns: tuple[str, str, str, str], title: str) -> None:
     ax.set_visible(True)
+    value, low, high, ratio = columns
     threads = list(dict.fromkeys(rows["threads"]))
     models = list(dict.fromkeys(rows["model"]))
     height = 0.8 / len(threads)
     for i, n in enumerate(threads):
         own = rows[rows["threads"] == n].set_index("model").reindex(models)
         at = np.arange(len(models)) + i * height
-        median = own["seconds"].to_numpy(dtype=np.float64)
-        spread = np.abs(np.stack([own["min"], own["max"]]).astype(np.float64) - median)
+        median = own[value].to_numpy(dtype=np.float64)
+        spread = np.abs(np.stack([own[low], own[high]]).astype(np.float64) - median)
         ax.barh(
             at,
             median,
             height=0.9 * height,
-            xerr=spread,
+            xerr=spread if low != high else None,
             color=[_color(model) for model in models],
             alpha=1.0 if i == 0 else 0.55,
             error_kw={"linewidth": 0.7},
         )
-        for y, seconds, ratio in zip(at, own["max"], own["seconds ratio"], strict=True):  # beyond the range
-            if np.isfinite(seconds):
-                word = f" {n} thread{'' if n == '1' else 's'}" + ("" if pd.isna(ratio) else f", x {ratio:.2f}")
-                ax.text(seconds, y, word, fontsize=5.5, va="center")
+        for y, end, share in zip(at, own[high], own[ratio], strict=True):  # beyond the range
+            if np.isfinite(end):
+                words = [_threads(n)] if len(threads) > 1 else []
+                words += [] if pd.isna(share) else [f"x {share:.2f}"]
+                ax.text(end, y, " " + ", ".join(words), fontsize=5.5, va="center")
     ax.set_yticks(np.arange(len(models)) + height * (len(threads) - 1) / 2, [CONTESTANTS[m].label for m in models])
     ax.invert_yaxis()
     ax.tick_params(labelsize=6)
-    ax.margins(x=0.35)
+    ax.set_xlim(0, 1.4 * float(rows[high].max()))
     ax.spines[["top", "right"]].set_visible(False)
-    unit = f"seconds for {workload.n_epochs} epochs" if workload.unit == "training" else "seconds an epoch"
-    ax.set_xlabel(unit, fontsize=7)
-    ax.set_title(f"{workload.n_obs:,} cells x\n{workload.title}", fontsize=7)
+    ax.set_xlabel(title, fontsize=7)
 
 
 def _curve(ax: Axes, rows: pd.DataFrame, title: str) -> None:

@@ -61,7 +61,8 @@ def summarise_speed(results: pd.DataFrame, workloads: dict[str, Workload]) -> pd
     ``seconds`` (median of the turns, ``min``, ``max``), ``seconds ratio`` (median of the rounds' ratios over the reference,
     ``ratio min``, ``ratio max``), ``peak MB``, ``memory ratio``, ``training MB`` (beyond imports and data), ``training memory
     ratio``, ``setup seconds``; on a GPU its ``GPU peak MB`` and ``GPU memory ratio``; ``gflop`` of the matrix products of an epoch, ``gflop/s`` reached, its ``share`` of the
-    machine's; of our models ``bound seconds``, by part, and ``bound ratio``, measured over bound.
+    machine's; of our models ``bound seconds``, by part, and ``bound ratio``, measured over bound; ``date``, ``machine`` and
+    ``versions`` of the run.
     """
     rows = []
     own = results[results["race"].isin(workloads)]
@@ -105,7 +106,8 @@ def _row(race: pd.DataFrame, model: str, workload: Workload, rates: Rates | None
         "GPU peak MB": gpu_peak,
         "GPU memory ratio": _over(gpu_peak, once(race, workload.reference, workload.name, "GPU peak MB")),
     }
-    return row | _products(race, model, workload, rates, median / workload.n_epochs)
+    row |= _products(race, model, workload, rates, median / workload.n_epochs)
+    return row | {name: race[name].iloc[0] for name in ("date", "machine", "versions")}
 
 
 def _over(a: float, b: float) -> float:

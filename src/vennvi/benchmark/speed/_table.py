@@ -74,10 +74,10 @@ def _targets(targets: pd.DataFrame) -> list[str]:
     if targets.empty:
         return []
     rows = [
-        (t.what, label(t.model), t.threads, t.quantity, f"≤ {t.bound:g}", _number(t.found), t.met)
+        (t.what, label(t.model), t.threads, t.quantity, f"{t.n_obs:,}" if t.n_obs else "", f"≤ {t.bound:g}", _number(t.found), t.met)
         for t in targets.itertuples()
-    ]
-    return ["## Targets", "", *_table(["", "model", "threads", "quantity", "target", "found", "met"], rows)]
+    ]  # fmt: skip
+    return ["## Targets", "", *_table(["", "model", "threads", "quantity", "cells", "target", "found", "met"], rows)]
 
 
 def _workload(workload: Workload, summary: pd.DataFrame) -> list[str]:

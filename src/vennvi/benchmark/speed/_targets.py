@@ -58,8 +58,8 @@ def judge_speed(summary: pd.DataFrame, results: pd.DataFrame, quality: pd.DataFr
 
     Returns
     -------
-    One row a target: ``what``, ``threads``, ``model``, ``quantity``, ``bound``, ``found`` (NaN if not measured), ``met``
-    (``yes``, ``no`` or ``not measured``).
+    One row a target: ``what``, ``threads``, ``model``, ``quantity``, ``n_obs`` (cells that it was measured on; 0 where that is
+    said in ``what``, or not measured), ``bound``, ``found`` (NaN if not measured), ``met`` (``yes``, ``no`` or ``not measured``).
     """
     rows = []
     for target in TARGETS:
@@ -69,10 +69,11 @@ def judge_speed(summary: pd.DataFrame, results: pd.DataFrame, quality: pd.DataFr
             & (summary["model"] == target.model)
         ]
         found = float(own[target.quantity].iloc[0]) if len(own) else np.nan
-        rows.append((target.workload, target.threads, target.model, target.quantity, target.bound, found))
-    cells = next(axis for axis in AXES if axis.name == "cells")
+        cells = int(own["n_obs"].iloc[0]) if len(own) else 0
+        rows.append((target.workload, target.threads, target.model, target.quantity, cells, target.bound, found))
+    axis = next(axis for axis in AXES if axis.name == "cells")
     for model in _OURS:
-        own = results[results["race"] == cells.race(model)]
+        own = results[results["race"] == axis.race(model)]
         for threads in own["threads"].unique() if len(own) else ["1"]:
             curve = own[own["threads"] == threads]
             at = sorted({value_of(name) for name in curve["workload"] if name})
@@ -84,12 +85,12 @@ def judge_speed(summary: pd.DataFrame, results: pd.DataFrame, quality: pd.DataFr
                 if many
                 else "seconds a cell, 200,000 over 10,000 cells"
             )
-            rows.append((what, threads, model, "seconds ratio", CELLS_BOUND, found))
-    rows.append((RECOVERED.title, "1", "VennVI", "seconds", RECOVERY_BOUND, RECOVERED.seconds(quality, "VennVI")))
+            rows.append((what, threads, model, "seconds ratio", 0, CELLS_BOUND, found))
+    rows.append((RECOVERED.title, "1", "VennVI", "seconds", 0, RECOVERY_BOUND, RECOVERED.seconds(quality, "VennVI")))
     rows += [
-        (EQUAL.title, "1", f"{m}-quarter", "deviance ratio", DEVIANCE_BOUND, EQUAL.deviance_ratio(quality, m))
+        (EQUAL.title, "1", f"{m}-quarter", "deviance ratio", 0, DEVIANCE_BOUND, EQUAL.deviance_ratio(quality, m))
         for m in _OURS
     ]
-    frame = pd.DataFrame(rows, columns=["what", "threads", "model", "quantity", "bound", "found"])
+    frame = pd.DataFrame(rows, columns=["what", "threads", "model", "quantity", "n_obs", "bound", "found"])
     met = np.where(frame["found"] <= frame["bound"], "yes", "no")
     return frame.assign(met=np.where(frame["found"].isna(), "not measured", met))
