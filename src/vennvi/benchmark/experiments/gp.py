@@ -94,7 +94,7 @@ GP = Experiment(
 
 WIGGLY = Experiment(
     name="gp-wiggly",
-    question="The same where the features are wiggly functions of the factors (length-scale 0.5), which linear CCA cannot read?",
+    question="The same where the features are wiggly functions of the factors (length-scale 0.5), of which a linear map reads less?",
     build=build,
     sweep=GP.sweep,
     conditions=_conditions((20, 100), (100, 100), (250, 100), length_scale=0.5),
@@ -109,7 +109,7 @@ WIGGLY = Experiment(
 
 EVEN = Experiment(
     name="gp-even",
-    question="The same where view 2 follows |s|, so that no linear map of view 1 agrees with view 2?",
+    question="The same where view 2 follows |s|, and knows nothing of the signs?",
     build=build,
     sweep=GP.sweep,
     conditions=_conditions((20, 100), (100, 100), (250, 100), even_views=("view2",)),
