@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 
 from vennvi import pl
-from vennvi.pl._benchmark_sweep import spread_apart
+from vennvi.pl._benchmark_labels import spread_apart
 
 AUC, R2 = ("shared", "y", "auc_test"), ("private:a", "factor", "knn_r2")
 

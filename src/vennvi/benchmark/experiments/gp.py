@@ -64,10 +64,21 @@ _HEADLINES = (
     Headline("shared", "shared factor", "knn_r2", "S←S: R² of the true shared factor from the shared latents", True),
     Headline("private", "own private factor", "knn_r2", "R² of each private factor from its private latents (mean)"),
     Headline(
-        "shared", "private factors", "knn_r2", "Contamination: R² of a private factor from the shared latents (max)"
+        "shared",
+        "private factors",
+        "knn_r2",
+        "Contamination: R² of a private factor from the shared latents (max)",
+        True,
     ),
     Headline("private", "shared factor", "knn_r2", "Leak: R² of the shared factor from private latents (max)", True),
-    Headline("shared", "other views", "foscttm_test", "FOSCTTM of the unimodal shared latents, held out", False, 0.5),
+    Headline(
+        "shared",
+        "other views",
+        "foscttm_test",
+        "FOSCTTM of the unimodal shared latents, held out (lower is better)",
+        False,
+        0.5,
+    ),
 )
 _LATENTS = (Latents(2, 2), Latents(5, 5), Latents(10, 10))
 _QUICK = Quick(("20/100", "100/100"), (Latents(2, 2),), (*OURS, "PCA+CCA"), n_seeds=1)
