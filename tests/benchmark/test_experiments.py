@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from scipy.sparse import csr_matrix, issparse
 from scipy.stats import ttest_ind
 
@@ -31,6 +32,21 @@ def test_records_are_consistent(experiment):
     assert quick.name == f"{experiment.name}-quick"
     assert {condition.name for condition in quick.conditions} <= set(names)
     assert len(list(cells_of(quick, [get_model(name) for name in quick.models]))) < len(cells)
+
+
+@every_experiment
+def test_a_title_says_all_by_itself(experiment):
+    for headline in experiment.headlines:
+        assert headline.title[0].isalpha()  # what a panel or a table shows, not "… from another space"
+        assert ("lower is better" in headline.title) == headline.metric.startswith("foscttm")
+
+
+@every_experiment
+def test_models_of_one_figure_can_be_told_apart(experiment):
+    colors = np.array([to_rgb(MODELS[name].color) for name in experiment.models])
+    distance = np.linalg.norm(colors[:, None] - colors, axis=-1)
+    assert distance[np.triu_indices_from(distance, 1)].min() > 0.25
+    assert np.linalg.norm(np.subtract(to_rgb(MODELS["VennVI"].color), to_rgb(MODELS["PCA+CCA"].color))) > 0.5
 
 
 def test_the_issue_s_sweep_of_gp():

@@ -37,6 +37,26 @@ def test_knn_agrees_with_scikit_learn(source):
     assert predictability(source, target, TRAIN, TEST, n_neighbors=7).knn == pytest.approx(expected)
 
 
+def test_knn_agrees_with_a_naive_neighbour_average(source):
+    target = np.column_stack([np.sin(standardise(source)[:, 0]), standardise(source)[:, 1] ** 2])
+    mean, sd = source[TRAIN].mean(axis=0), source[TRAIN].std(axis=0)
+    truth, predicted = target[TEST], []
+    for i in TEST:
+        distances = [
+            sum(((source[i, d] - mean[d]) / sd[d] - (source[j, d] - mean[d]) / sd[d]) ** 2 for d in range(3)) ** 0.5
+            for j in TRAIN
+        ]
+        nearest = sorted(range(len(TRAIN)), key=distances.__getitem__)[:3]
+        weights = [1 / distances[k] for k in nearest]
+        total = sum(w * target[TRAIN[k]] for w, k in zip(weights, nearest, strict=True))
+        predicted.append(total / sum(weights))
+    residual, spread = ((truth - predicted) ** 2).sum(axis=0), ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
+    uniform = predictability(source, target, TRAIN, TEST, n_neighbors=3)
+    variance = predictability(source, target, TRAIN, TEST, n_neighbors=3, average="variance")
+    assert uniform.knn == pytest.approx((1 - residual / spread).mean())
+    assert variance.knn == pytest.approx(1 - residual.sum() / spread.sum())
+
+
 def test_average(source):
     rng = np.random.default_rng(1)
     target = np.column_stack([10 * standardise(source)[:, 0], rng.normal(size=600)])

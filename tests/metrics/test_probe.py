@@ -1,10 +1,11 @@
-"""Linear probes, checked against scikit-learn's own scores and hand-made cases."""
+"""Linear probes, checked against scikit-learn's own scores, a fit and a count of pairs by hand, and hand-made cases."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, roc_auc_score
 
@@ -36,6 +37,64 @@ def test_agrees_with_scikit_learn(n_classes, penalty):
     assert score.auc == pytest.approx(auc, abs=1e-3)
     assert score.accuracy == pytest.approx(accuracy_score(classes[TEST], model.predict(standard[TEST])))
     assert (score.n_train, score.n_test, score.n_left_out) == (300, 100, 0)
+
+
+def fitted_by_hand(x, classes, penalty):
+    """Scores of each class: minimum of the penalised negative log-likelihood of a softmax, by scipy.
+
+    The penalty is that of the docstring of ``LogisticRegression``: for two classes on their one slope, else on each class's.
+    """
+    n_classes = classes.max() + 1
+    n_scores = 1 if n_classes == 2 else n_classes
+
+    def scores(parameters, x):
+        weights = parameters.reshape(n_scores, -1)
+        linear = x @ weights[:, 1:].T + weights[:, 0]
+        return np.column_stack([np.zeros(len(x)), linear]) if n_classes == 2 else linear
+
+    def loss(parameters):
+        each = scores(parameters, x)
+        each = each - each.max(axis=1, keepdims=True)
+        log_likelihood = (each[np.arange(len(x)), classes] - np.log(np.exp(each).sum(axis=1))).sum()
+        slopes = parameters.reshape(n_scores, -1)[:, 1:]
+        return (0.5 * (slopes**2).sum() / penalty - log_likelihood) / len(x)
+
+    found = minimize(loss, np.zeros(n_scores * (x.shape[1] + 1)), method="BFGS", options={"gtol": 1e-7})
+    return lambda rows: scores(found.x, rows)
+
+
+def auc_by_pairs(positive, negative):
+    """Fraction of pairs in which the positive one scores higher; ties count half."""
+    won = [(p > n) + 0.5 * (p == n) for p in positive for n in negative]
+    return sum(won) / len(won)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("penalty", [pytest.param(np.inf, id="unregularised"), pytest.param(0.005, id="ridge")])
+def test_agrees_with_a_fit_and_a_count_of_pairs_by_hand(n_classes, penalty):
+    latent, classes = latent_and_classes(n_classes, noise=1.0)
+    latent[:, 1] += 80.0 * latent[:, 0]  # correlated, so that the penalty changes what is read by .01 and more
+    standard = (latent - latent[TRAIN].mean(0)) / latent[TRAIN].std(0)
+    scores = fitted_by_hand(standard[TRAIN], classes[TRAIN], penalty)(standard[TEST])
+    probability = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    truth = classes[TEST]
+    of_each = [auc_by_pairs(p[truth == c], p[truth != c]) for c, p in enumerate(probability.T)]
+
+    score = linear_probe(latent, classes, TRAIN, TEST, C=penalty)
+    assert score.auc == pytest.approx(np.mean(of_each), abs=1e-3)
+    assert score.accuracy == pytest.approx(np.mean(probability.argmax(axis=1) == truth), abs=0.011)
+
+
+def test_the_penalty_shrinks_towards_the_class_means():
+    """Without a limit of the penalty the slopes vanish, and their direction is the difference of the class means."""
+    latent, classes = latent_and_classes(2, noise=1.0)
+    latent[:, 1] += 80.0 * latent[:, 0]  # correlated, or the penalty would hardly matter
+    standard = (latent - latent[TRAIN].mean(0)) / latent[TRAIN].std(0)
+    means = [standard[TRAIN][classes[TRAIN] == c].mean(axis=0) for c in (0, 1)]
+    along = standard[TEST] @ (means[1] - means[0])
+    expected = auc_by_pairs(along[classes[TEST] == 1], along[classes[TEST] == 0])
+    assert linear_probe(latent, classes, TRAIN, TEST, C=1e-9).auc == pytest.approx(expected, abs=1e-3)
+    assert linear_probe(latent, classes, TRAIN, TEST).auc != pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.parametrize("n_classes", [2, 4])

@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 
 from vennvi import pl
-from vennvi.pl._benchmark_sweep import spread_apart
+from vennvi.pl._benchmark_labels import spread_apart
 
 AUC, R2 = ("shared", "y", "auc_test"), ("private:a", "factor", "knn_r2")
 
@@ -185,3 +185,84 @@ def test_a_model_that_the_last_column_lacks_is_named_in_a_legend():
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["B", "B, labels"]
     assert not pl.benchmark_sweep(tidy(), {AUC: "AUC of y"}).legends
+
+
+def spans_of(ax):
+    """Lower and upper ends of all bars, by their places."""
+    segments = [segment for bars in ax.collections if hasattr(bars, "get_segments") for segment in bars.get_segments()]
+    return {round(float(low[0]), 9): (low[1], high[1]) for low, high in segments}
+
+
+def test_conditions_that_are_numbers_stand_at_their_logarithms():
+    table = tidy(models=("A",), conditions=("50", "500", "2,000"), latents=("2+2",))
+    [ax] = pl.benchmark_sweep(table, [AUC]).axes
+    for line in lines_of(ax).values():
+        np.testing.assert_allclose(10 ** line.get_xdata(), [50, 500, 2000])
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["50", "500", "2,000"]
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        pytest.param(("20/100", "50/100", "1000/100"), id="pairs"),
+        pytest.param(("500", "50", "5"), id="descending"),
+        pytest.param(("0", "1", "10"), id="zero"),
+        pytest.param(("1", "2", "inf"), id="infinite"),
+    ],
+)
+def test_other_conditions_stand_evenly(conditions):
+    [ax] = pl.benchmark_sweep(tidy(models=("A",), conditions=conditions, latents=("2+2",)), [AUC]).axes
+    assert all(line.get_xdata().tolist() == [0, 1, 2] for line in lines_of(ax).values())
+
+
+def test_ranges_of_many_models_are_bars_side_by_side():
+    names = [f"model {i}" for i in range(6)]
+    table = tidy(models=names, conditions=("1", "10", "20"), latents=("2+2",))
+    [ax] = pl.benchmark_sweep(table, [AUC]).axes
+    lines, spans = lines_of(ax), spans_of(ax)
+    assert len(lines) == 12
+    assert len(ax.collections) == 12  # and no bands
+    assert len(spans) == 36  # no two bars in one place
+    home = np.log10([1, 10, 20])
+    for name, line in lines.items():
+        own = table[(table["model"] == name.split(",")[0]) & (table["supervised"] == name.endswith("labels"))]
+        values = own[own["metric"] == "auc_test"].groupby("condition")["value"]
+        for x, median, condition in zip(line.get_xdata(), line.get_ydata(), ("1", "10", "20"), strict=True):
+            assert spans[round(float(x), 9)] == (values.min()[condition], values.max()[condition])
+            assert median == values.median()[condition]
+        assert np.abs(line.get_xdata()[:, None] - home).argmin(axis=1).tolist() == [0, 1, 2]
+
+
+def test_a_point_without_a_neighbour_has_a_bar():
+    table = tidy(models=("A",), latents=("2+2",))
+    table = table[~table["supervised"] & (table["condition"] != "some")]
+    alone = pl.benchmark_sweep(table, [AUC], conditions=["few", "some", "many"]).axes[0]
+    assert not len(spans_of(alone))  # the two conditions that are left are neighbours
+    other = tidy(models=("B",), latents=("2+2",)).query("not supervised")
+    [ax] = pl.benchmark_sweep(pd.concat([table, other]), [AUC], conditions=["few", "some", "many"]).axes
+    values = table[table["metric"] == "auc_test"].groupby("condition")["value"]
+    spans = list(spans_of(ax).values())
+    assert spans == [(values.min()[c], values.max()[c]) for c in ("few", "many")]
+
+
+def test_a_line_that_ends_early_is_named_in_a_legend_and_nothing_leads_through_the_panel():
+    table = tidy(latents=("2+2",))
+    table = table[(table["model"] != "B") | (table["condition"] == "few")]
+    figure = pl.benchmark_sweep(table, [AUC])
+    [ax] = figure.axes
+    figure.canvas.draw()
+    assert {text.get_text() for text in ax.texts} == {"A", "A, labels"}
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["B", "B, labels"]
+    for text in ax.texts:
+        leader = text.arrow_patch.get_path().vertices
+        assert ax.transAxes.inverted().transform(text.arrow_patch.get_transform().transform(leader))[:, 0].min() > 1
+
+
+def test_a_long_name_of_what_is_swept_stays_inside_the_figure():
+    figure = pl.benchmark_sweep(tidy(latents=("2+2",)), [AUC], xlabel="genes that nobody asked for " * 6)
+    figure.canvas.draw()
+    [label] = [text for text in figure.findobj(Text) if text.get_text().startswith("genes that")]
+    box = label.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vennvi.pl._benchmark_dots import draw_dots
+from vennvi.pl._benchmark_labels import LABEL_GAP, add_legend, label_ends
 from vennvi.pl._benchmark_table import (
     Score,
     Series,
@@ -28,7 +29,9 @@ from vennvi.pl._benchmark_table import (
 )
 from vennvi.pl._spaces import PALETTE
 
-_LABEL_GAP, _BESIDE_AXES = 0.128, 0.45  # inches: between two direct labels, and of a row of panels beside its axes
+_BESIDE_AXES = 0.45  # inches: of a row of panels beside its axes
+_PER_LETTER = 0.068  # inches, of the label below the panels
+_MANY = 10  # lines: the bands of more would hide each other
 _LOWEST = -0.35  # R² far below the level of no information is cut off here
 
 
@@ -45,8 +48,10 @@ def benchmark_sweep(
 ) -> Figure:
     """Draw one panel a score (rows) and latent size (columns): medians over seeds as lines, ranges as bands.
 
-    Models trained with labels are dashed, with open markers. Lines are labelled at their end. A dotted line is the level
-    of no information. Where nothing is swept, one panel a score with a row a model: medians as dots, ranges as bars.
+    Models trained with labels are dashed, with open markers. Lines are labelled at their end, those that end early in a
+    legend. A dotted line is the level of no information. Conditions that are single positive numbers stand at their
+    logarithms. The ranges of more than ten lines, and of points without a neighbour, are bars side by side instead of bands.
+    Where nothing is swept, one panel a score with a row a model: medians as dots, ranges as bars.
 
     Parameters
     ----------
@@ -100,12 +105,13 @@ def benchmark_sweep(
     if len(conditions) == 1:
         return draw_dots(results, scores, conditions[0], latents, series, labels or {}, colors, chance or {})
     n_rows, n_columns = max(1, len(scores)), max(1, len(latents))
-    height = max(2.5, _LABEL_GAP * (len(series) + 1) + _BESIDE_AXES)
-    gap = _LABEL_GAP / (height - _BESIDE_AXES)
+    height = max(2.5, LABEL_GAP * (len(series) + 1) + _BESIDE_AXES)
+    gap = LABEL_GAP / (height - _BESIDE_AXES)
+    x = _positions(conditions)
     figure, axes = plt.subplots(
         n_rows,
         n_columns,
-        figsize=(2.9 * n_columns + 1.9, height * n_rows + 0.6),
+        figsize=((2.9 if n_columns > 1 else 4.0) * n_columns + 1.9, height * n_rows + 0.6),
         squeeze=False,
         sharex=True,
         sharey="row",
@@ -115,73 +121,92 @@ def benchmark_sweep(
     for row, (score, title) in zip(axes, scores.items(), strict=False):
         for ax, sizes in zip(row, latents, strict=True):
             here = results[results["latents"] == sizes]
-            ends = _draw_lines(ax, of_score(here, score), conditions, series, colors, labels or {})
-            _draw_chance(ax, here, score, conditions, (chance or {}).get(score))
-            _tidy(ax, conditions)
+            ends = _draw_lines(ax, of_score(here, score), conditions, x, series, colors, labels or {})
+            _draw_chance(ax, here, score, conditions, x, (chance or {}).get(score))
+            _tidy(ax, conditions, x)
             if ax is row[0]:
                 _set_range(ax, score[2])
                 ax.set_ylabel(wrap(title), fontsize=8)
             if ax in axes[0] and sizes:
                 ax.set_title(f"latents {sizes}", fontsize=9)
             if ax is row[-1]:
-                ax.set_xlim(-0.2, len(conditions) - 0.8)
-                _label_ends(ax, ends, gap, colors, labels or {})
-                here = {name_of(line, labels or {}) for line in ends}
+                ax.set_xlim(x[0] - 0.7 * _room(x), x[-1] + 0.7 * _room(x))
+                label_ends(ax, ends, gap, colors, labels or {})
+                named = {name_of(line, labels or {}) for line in ends}
                 for handle, name in (
-                    pair for panel in row[:-1] for pair in zip(*panel.get_legend_handles_labels(), strict=True)
+                    pair for panel in row for pair in zip(*panel.get_legend_handles_labels(), strict=True)
                 ):
-                    if name not in here:
+                    if name not in named:
                         unlabelled.setdefault(name, handle)
-    figure.supxlabel(xlabel, fontsize=8)
-    _add_legend(figure, unlabelled)
+    figure.supxlabel(wrap(xlabel, int(figure.get_figwidth() / _PER_LETTER)), fontsize=8)
+    add_legend(figure, unlabelled)
     return figure
 
 
-def _add_legend(figure: Figure, unlabelled: Mapping[str, Artist]) -> None:
-    """Name what the last column, whose lines are labelled at their end, has not."""
-    if unlabelled:
-        figure.legend(
-            list(unlabelled.values()), list(unlabelled), loc="outside upper center", ncols=6, fontsize=7, frameon=False
-        )
+def _positions(conditions: Sequence[str]) -> np.ndarray:
+    """Where the conditions stand: at their logarithms if all are positive numbers in order, else evenly."""
+    even = np.arange(len(conditions), dtype=np.float64)
+    try:
+        numbers = np.array([float(condition.replace(",", "")) for condition in conditions])
+    except ValueError:
+        return even
+    if not (np.isfinite(numbers).all() and (numbers > 0).all() and (np.diff(numbers) > 0).all()):
+        return even
+    return np.log10(numbers)
+
+
+def _room(x: np.ndarray) -> float:
+    """Width around a condition in which the bars of the models stand side by side."""
+    return min(0.55 * float(np.diff(x).min()), 0.25 * float(x[-1] - x[0])) if len(x) > 1 else 1.0
 
 
 def _draw_lines(
     ax: Axes,
     rows: pd.DataFrame,
     conditions: Sequence[str],
+    x: np.ndarray,
     series: Sequence[Series],
     colors: Mapping[str, str],
     labels: Mapping[str, str],
-) -> dict[Series, tuple[int, float]]:
-    """Draw all lines; where each ends, ``(condition, median)``."""
-    ends, x = {}, np.arange(len(conditions))
+) -> dict[Series, float]:
+    """Draw all lines; at what height those that reach the last condition end."""
+    ends: dict[Series, float] = {}
     faint = min(0.15, 0.9 / len(series)) if series else 0.0  # or many bands would cover the lines
-    for line in series:
+    crowded = len(series) > _MANY
+    aside = _room(x) * np.linspace(-0.5, 0.5, len(series) + 2)[1:-1]
+    for line, offset in zip(series, aside, strict=True):
         name, supervised = line
         own = rows[(rows["model"] == name) & (rows["supervised"] == supervised)]
         median, low, high = (np.maximum(v, _LOWEST) for v in levels(own, conditions))
-        drawn = np.flatnonzero(np.isfinite(median))
-        if not drawn.size:
+        drawn = np.isfinite(median)
+        if not drawn.any():
             continue
         color = colors[name]
-        ax.fill_between(x, low, high, color=color, alpha=faint / 2 if supervised else faint, linewidth=0)
+        beside = np.pad(drawn, 1)
+        with_bars = drawn if crowded else drawn & ~beside[:-2] & ~beside[2:]  # a band needs a neighbour
+        at = x + offset * with_bars
+        if not crowded:
+            ax.fill_between(x, low, high, color=color, alpha=faint / 2 if supervised else faint, linewidth=0)
+        if with_bars.any():
+            ax.vlines(at[with_bars], low[with_bars], high[with_bars], color=color, alpha=0.5, linewidth=1.5)
         ax.plot(
-            x,
+            at,
             median,
             color=color,
-            linewidth=1.5,
+            linewidth=1.0 if crowded else 1.5,
             linestyle=(0, (4, 2)) if supervised else "-",
             marker="o",
             markersize=3.5,
             markerfacecolor="white" if supervised else color,
             label=name_of(line, labels),
         )
-        ends[line] = (int(drawn[-1]), float(median[drawn[-1]]))
+        if drawn[-1]:
+            ends[line] = float(median[-1])
     return ends
 
 
 def _draw_chance(
-    ax: Axes, results: pd.DataFrame, score: Score, conditions: Sequence[str], chance: float | None
+    ax: Axes, results: pd.DataFrame, score: Score, conditions: Sequence[str], x: np.ndarray, chance: float | None
 ) -> None:
     null = of_score(results, score, "_null")
     if len(null):
@@ -190,14 +215,13 @@ def _draw_chance(
         level = np.full(len(conditions), chance)
     else:
         return
-    ax.plot(np.arange(len(conditions)), level, color="#777777", linewidth=0.9, linestyle=":", zorder=0)
+    known = np.isfinite(level)
+    ax.plot(x[known], level[known], color="#777777", linewidth=0.9, linestyle=":", zorder=0)
 
 
-def _tidy(ax: Axes, conditions: Sequence[str]) -> None:
+def _tidy(ax: Axes, conditions: Sequence[str], x: np.ndarray) -> None:
     long = max(map(len, conditions), default=0) * len(conditions) > 30
-    ax.set_xticks(
-        range(len(conditions)), conditions, fontsize=7, rotation=35 if long else 0, ha="right" if long else "center"
-    )
+    ax.set_xticks(x, conditions, fontsize=7, rotation=35 if long else 0, ha="right" if long else "center")
     ax.tick_params(axis="y", labelsize=7)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", color="#e6e6e6", linewidth=0.6)
@@ -209,57 +233,3 @@ def _set_range(ax: Axes, metric: str) -> None:
     drawn_low, drawn_high = ax.get_ylim()
     margin = 0.03 * (high - low)
     ax.set_ylim(min(low - margin, drawn_low), max(high + margin, drawn_high))
-
-
-def _label_ends(
-    ax: Axes,
-    ends: dict[Series, tuple[int, float]],
-    gap: float,
-    colors: Mapping[str, str],
-    labels: Mapping[str, str],
-) -> None:
-    """Write each line's name beside its end, moved apart where they would overlap."""
-    if not ends:
-        return
-    bottom, top = ax.get_ylim()
-    order = sorted(ends, key=lambda line: ends[line][1])
-    heights = spread_apart([(ends[line][1] - bottom) / (top - bottom) for line in order], gap)
-    for line, height in zip(order, heights, strict=True):
-        color = colors[line[0]]
-        arrow = {"arrowstyle": "-", "color": color, "linewidth": 0.5, "alpha": 0.6, "shrinkA": 0, "shrinkB": 3}
-        ax.annotate(
-            name_of(line, labels),
-            xy=ends[line],
-            xytext=(1.04, height),
-            xycoords="data",
-            textcoords="axes fraction",
-            color=color,
-            fontsize=7,
-            va="center",
-            ha="left",
-            annotation_clip=False,
-            arrowprops=arrow,
-        )
-
-
-def spread_apart(heights: Sequence[float], gap: float) -> list[float]:
-    """Move ascending heights apart to at least ``gap``, each as little as the others allow; between 0 and 1, if they fit.
-
-    Examples
-    --------
-    >>> [round(h, 2) for h in spread_apart([0.5, 0.5, 0.9], 0.1)]
-    [0.45, 0.55, 0.9]
-    >>> [round(h, 2) for h in spread_apart([0.9, 1.0, 1.0], 0.1)]
-    [0.8, 0.9, 1.0]
-    """
-    # Pool neighbours that overlap into blocks (isotonic regression on the heights less their offsets).
-    blocks: list[list[float]] = []  # sums and counts
-    for i, height in enumerate(heights):
-        blocks.append([height - i * gap, 1])
-        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
-            total, n = blocks.pop()
-            blocks[-1][0] += total
-            blocks[-1][1] += n
-    levels = [total / n for total, n in blocks for _ in range(int(n))]
-    highest = 1 - (len(levels) - 1) * gap
-    return [min(max(level, min(0.0, highest)), max(0.0, highest)) + i * gap for i, level in enumerate(levels)]

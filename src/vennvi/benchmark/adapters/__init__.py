@@ -46,7 +46,7 @@ _ALL = (
     Model("MMVAE", "MMVAE", VennviAdapter("MMVAE"), "#0072B2", has_supervised=True),
     Model("MoPoEVAE", "MoPoE", VennviAdapter("MoPoEVAE"), "#009E73", has_supervised=True),
     Model("MVAE", "MVAE", VennviAdapter("MVAE"), "#CC79A7", has_supervised=True),
-    Model("PCA+CCA", "PCA + CCA", PCACCAAdapter(), "#000000", learns_by_epochs=False),
+    Model("PCA+CCA", "PCA + CCA", PCACCAAdapter(), "#999933", learns_by_epochs=False),
     Model("PCA", "PCA of each alone", PCAAdapter(), "#AA4499", learns_by_epochs=False),
     Model("MOFA", "MOFA", MOFAAdapter(), "#888888", learns_by_epochs=False),
     Model("multivae-MMVAEPlus", "MMVAE+ (multivae)", MultivaeAdapter("MMVAEPlus"), "#56B4E9"),
@@ -68,7 +68,7 @@ _ABLATIONS = (
         "VennVI-whole-private",
         "VennVI, private encoders read everything",
         VennviAdapter("VennVI", model_kwargs={"residual_private": False}),
-        "#999933",
+        "#44AA99",
         has_supervised=True,
     ),
     Model(

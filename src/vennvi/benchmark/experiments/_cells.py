@@ -52,15 +52,32 @@ def headlines(titles: Mapping[str, str]) -> tuple[Headline, ...]:
         "shared", "cell_type", "purity_test", "Neighbours of the same type in the joint shared space, held out", True
     )
     alone = [
-        Headline(f"shared:{m}", "cell_type", "accuracy_test", f"… from the shared latents of {title} alone", True)
+        Headline(
+            f"shared:{m}",
+            "cell_type",
+            "accuracy_test",
+            f"Accuracy of the cell type from the shared latents of {title} alone",
+            True,
+        )
         for m, title in titles.items()
     ]
     private = [
-        Headline(f"private:{m}", "cell_type", "accuracy_test", f"… from the private latents of {title}", m == "rna")
+        Headline(
+            f"private:{m}",
+            "cell_type",
+            "accuracy_test",
+            f"Accuracy of the cell type from the private latents of {title}",
+            m == "rna",
+        )
         for m, title in titles.items()
     ]
     aligned = Headline(
-        "shared", "other views", "foscttm_test", "FOSCTTM of the unimodal shared latents, held out", True, 0.5
+        "shared",
+        "other views",
+        "foscttm_test",
+        "FOSCTTM of the unimodal shared latents, held out (lower is better)",
+        True,
+        0.5,
     )
     depth = [
         Headline(

@@ -14,6 +14,7 @@ from vennvi.benchmark.experiments._select import informative_and_not, split, sub
 _N_INFORMATIVE = 10
 #: Features of the other views that are not associated with the label; fixed while expression grows.
 _N_OTHER = 100
+_WRITTEN = {"rna": "RNA", "methylation": "methylation", "mirna": "miRNA"}
 
 
 def build(*, seed: int, n_genes: int, views: tuple[str, ...] = ("rna", "methylation")) -> BenchmarkData:
@@ -48,11 +49,25 @@ def build(*, seed: int, n_genes: int, views: tuple[str, ...] = ("rna", "methylat
 
 def _experiment(name: str, views: tuple[str, ...], latents: tuple[Latents, ...]) -> Experiment:
     alone = tuple(
-        Headline(f"shared:{v}", "ER_status", "auc_test", f"… from the shared latents of {v} alone", v == "rna", 0.5)
+        Headline(
+            f"shared:{v}",
+            "ER_status",
+            "auc_test",
+            f"AUC of ER status from the shared latents of {_WRITTEN[v]} alone",
+            v == "rna",
+            0.5,
+        )
         for v in views
     )
     private = tuple(
-        Headline(f"private:{v}", "ER_status", "auc_test", f"… from the private latents of {v}", v == "methylation", 0.5)
+        Headline(
+            f"private:{v}",
+            "ER_status",
+            "auc_test",
+            f"AUC of ER status from the private latents of {_WRITTEN[v]}",
+            v == "methylation",
+            0.5,
+        )
         for v in views
     )
     return Experiment(
@@ -73,7 +88,12 @@ def _experiment(name: str, views: tuple[str, ...], latents: tuple[Latents, ...])
             *private,
             Headline("shared", "PAM50", "accuracy_test", "Accuracy of PAM50 from the joint shared latents, held out"),
             Headline(
-                "shared", "other views", "foscttm_test", "FOSCTTM of the unimodal shared latents, held out", False, 0.5
+                "shared",
+                "other views",
+                "foscttm_test",
+                "FOSCTTM of the unimodal shared latents, held out (lower is better)",
+                False,
+                0.5,
             ),
         ),
         quick=Quick(("100", "2000"), (Latents(2, 2),), (*OURS, "PCA+CCA"), n_seeds=1, max_epochs=30),

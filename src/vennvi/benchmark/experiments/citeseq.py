@@ -70,10 +70,21 @@ CITESEQ = Experiment(
         Headline(
             "shared", "type", "auc_test", "AUC of CD8+ T cells from the joint shared latents, held out", True, 0.5
         ),
-        Headline("shared:rna", "type", "auc_test", "… from the shared latents of RNA alone", True, 0.5),
-        Headline("shared:protein", "type", "auc_test", "… from the shared latents of protein alone", True, 0.5),
-        Headline("private:rna", "type", "auc_test", "… from the private latents of RNA", False, 0.5),
-        Headline("private:protein", "type", "auc_test", "… from the private latents of protein", False, 0.5),
+        Headline(
+            "shared:rna", "type", "auc_test", "AUC of CD8+ T cells from the shared latents of RNA alone", True, 0.5
+        ),
+        Headline(
+            "shared:protein",
+            "type",
+            "auc_test",
+            "AUC of CD8+ T cells from the shared latents of protein alone",
+            True,
+            0.5,
+        ),
+        Headline("private:rna", "type", "auc_test", "AUC of CD8+ T cells from the private latents of RNA", False, 0.5),
+        Headline(
+            "private:protein", "type", "auc_test", "AUC of CD8+ T cells from the private latents of protein", False, 0.5
+        ),
         Headline(
             "shared",
             "cell_type",
@@ -81,7 +92,12 @@ CITESEQ = Experiment(
             "Accuracy of the three types from the joint shared latents, held out",
         ),
         Headline(
-            "shared", "other views", "foscttm_test", "FOSCTTM of the unimodal shared latents, held out", False, 0.5
+            "shared",
+            "other views",
+            "foscttm_test",
+            "FOSCTTM of the unimodal shared latents, held out (lower is better)",
+            False,
+            0.5,
         ),
         Headline(
             "shared",

@@ -59,14 +59,31 @@ def _experiment(name: str, order_on: str, notes: str) -> Experiment:
         settings=Settings(max_epochs=300),
         headlines=(
             Headline("shared", "IGHV", "auc_test", "AUC of IGHV from the joint shared latents, held out", True, 0.5),
-            Headline("shared:mrna", "IGHV", "auc_test", "… from the shared latents of mRNA alone", True, 0.5),
+            Headline("shared:mrna", "IGHV", "auc_test", "AUC of IGHV from the shared latents of mRNA alone", True, 0.5),
             Headline(
-                "shared:methylation", "IGHV", "auc_test", "… from the shared latents of methylation alone", False, 0.5
+                "shared:methylation",
+                "IGHV",
+                "auc_test",
+                "AUC of IGHV from the shared latents of methylation alone",
+                False,
+                0.5,
             ),
-            Headline("private:mrna", "IGHV", "auc_test", "… from the private latents of mRNA", False, 0.5),
-            Headline("private:methylation", "IGHV", "auc_test", "… from the private latents of methylation", True, 0.5),
+            Headline("private:mrna", "IGHV", "auc_test", "AUC of IGHV from the private latents of mRNA", False, 0.5),
             Headline(
-                "shared", "other views", "foscttm_test", "FOSCTTM of the unimodal shared latents, held out", False, 0.5
+                "private:methylation",
+                "IGHV",
+                "auc_test",
+                "AUC of IGHV from the private latents of methylation",
+                True,
+                0.5,
+            ),
+            Headline(
+                "shared",
+                "other views",
+                "foscttm_test",
+                "FOSCTTM of the unimodal shared latents, held out (lower is better)",
+                False,
+                0.5,
             ),
         ),
         quick=Quick(("50", "500"), (Latents(2, 2),), (*OURS, "PCA+CCA"), n_seeds=1),

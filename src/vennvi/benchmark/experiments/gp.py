@@ -64,10 +64,21 @@ _HEADLINES = (
     Headline("shared", "shared factor", "knn_r2", "S←S: R² of the true shared factor from the shared latents", True),
     Headline("private", "own private factor", "knn_r2", "R² of each private factor from its private latents (mean)"),
     Headline(
-        "shared", "private factors", "knn_r2", "Contamination: R² of a private factor from the shared latents (max)"
+        "shared",
+        "private factors",
+        "knn_r2",
+        "Contamination: R² of a private factor from the shared latents (max)",
+        True,
     ),
     Headline("private", "shared factor", "knn_r2", "Leak: R² of the shared factor from private latents (max)", True),
-    Headline("shared", "other views", "foscttm_test", "FOSCTTM of the unimodal shared latents, held out", False, 0.5),
+    Headline(
+        "shared",
+        "other views",
+        "foscttm_test",
+        "FOSCTTM of the unimodal shared latents, held out (lower is better)",
+        False,
+        0.5,
+    ),
 )
 _LATENTS = (Latents(2, 2), Latents(5, 5), Latents(10, 10))
 _QUICK = Quick(("20/100", "100/100"), (Latents(2, 2),), (*OURS, "PCA+CCA"), n_seeds=1)
@@ -94,7 +105,7 @@ GP = Experiment(
 
 WIGGLY = Experiment(
     name="gp-wiggly",
-    question="The same where the features are wiggly functions of the factors (length-scale 0.5), which linear CCA cannot read?",
+    question="The same where the features are wiggly functions of the factors (length-scale 0.5), of which a linear map reads less?",
     build=build,
     sweep=GP.sweep,
     conditions=_conditions((20, 100), (100, 100), (250, 100), length_scale=0.5),
@@ -109,7 +120,7 @@ WIGGLY = Experiment(
 
 EVEN = Experiment(
     name="gp-even",
-    question="The same where view 2 follows |s|, so that no linear map of view 1 agrees with view 2?",
+    question="The same where view 2 follows |s|, and knows nothing of the signs?",
     build=build,
     sweep=GP.sweep,
     conditions=_conditions((20, 100), (100, 100), (250, 100), even_views=("view2",)),

@@ -75,15 +75,26 @@ MULTIOME = Experiment(
         Headline(
             "shared", "type", "auc_test", "AUC of Rorb neurons from the joint shared latents, held out", True, 0.5
         ),
-        Headline("shared:rna", "type", "auc_test", "… from the shared latents of RNA alone", True, 0.5),
-        Headline("shared:atac", "type", "auc_test", "… from the shared latents of ATAC alone", True, 0.5),
-        Headline("private:rna", "type", "auc_test", "… from the private latents of RNA", False, 0.5),
-        Headline("private:atac", "type", "auc_test", "… from the private latents of ATAC", False, 0.5),
+        Headline(
+            "shared:rna", "type", "auc_test", "AUC of Rorb neurons from the shared latents of RNA alone", True, 0.5
+        ),
+        Headline(
+            "shared:atac", "type", "auc_test", "AUC of Rorb neurons from the shared latents of ATAC alone", True, 0.5
+        ),
+        Headline("private:rna", "type", "auc_test", "AUC of Rorb neurons from the private latents of RNA", True, 0.5),
+        Headline(
+            "private:atac", "type", "auc_test", "AUC of Rorb neurons from the private latents of ATAC", False, 0.5
+        ),
         Headline(
             "shared", "cell_type", "accuracy_test", "Accuracy of the four types from the joint shared latents, held out"
         ),
         Headline(
-            "shared", "other views", "foscttm_test", "FOSCTTM of the unimodal shared latents, held out", False, 0.5
+            "shared",
+            "other views",
+            "foscttm_test",
+            "FOSCTTM of the unimodal shared latents, held out (lower is better)",
+            False,
+            0.5,
         ),
         Headline(
             "shared",
