@@ -141,8 +141,6 @@ class SharedPrivateVAE(BaseModuleClass):
             }
         )
         self.classifier = nn.Linear(n_shared, n_labels) if n_labels else None
-        # what each modality can tell about the shared latent (see vennvi.information); NaN until read
-        self.register_buffer("information", torch.full((len(self.modalities), n_shared, n_shared), torch.nan))
 
     def likelihood(self, modality: str) -> Likelihood:
         """Likelihood of one modality."""

@@ -15,10 +15,6 @@ from torch.distributions import Normal
 from vennvi._keys import OBSM_PRIVATE, OBSM_SHARED
 from vennvi.data._dataset import obs_rows, presence
 from vennvi.fusion import gaussian, mean_of_experts, product_of_experts, sample_mixture
-from vennvi.information import decoder_information, information_weighted
-
-#: Cells that the information is read off.
-_INFORMATION_CELLS = 256
 
 if TYPE_CHECKING:
     from vennvi.data._data_module import AnnbatchMuDataModule
@@ -30,7 +26,6 @@ class LatentsMixin:
 
     module: SharedPrivateVAE
     modalities: tuple[str, ...]
-    _default_joint: str = "mean"
 
     @torch.inference_mode()
     def get_latent_representation(
@@ -42,13 +37,13 @@ class LatentsMixin:
         give_mean: bool = True,
         n_samples: int = 1,
         batch_size: int | None = None,
-        joint: Literal["default", "mean", "precision", "information"] = "default",
+        joint: Literal["mean", "precision"] = "mean",
         dataloader: Iterable[Mapping[str, Tensor]] | None = None,
     ) -> NDArray[np.float32]:
         r"""Latent representation of cells.
 
         The joint shared latent of MVAE and MoPoEVAE is the product of the present modalities' Gaussians and the prior;
-        that of MMVAE and MMVAEPlusPlus is the mean of the present modalities' means, as in the paper:
+        that of the others is the mean of the present modalities' means, as in the paper:
 
         .. math:: \mu = \frac{\sum_m \tau_m \mu_m}{1 + \sum_m \tau_m}
                   \quad\text{or}\quad \mu = \frac{1}{M} \sum_m \mu_m, \qquad \tau_m = \sigma_m^{-2}
@@ -71,11 +66,8 @@ class LatentsMixin:
         batch_size
             Cells in a minibatch.
         joint
-            How a mixture's modalities join: ``"mean"`` as above, the default of MMVAE and MMVAEPlusPlus;
-            ``"precision"`` weights them by their precision, :math:`\mu = \sum_m \tau_m \mu_m / \sum_m \tau_m`;
-            ``"information"``, the default of VennVI, by what each decoder says that its modality can tell
-            (:mod:`vennvi.information`), which is read off up to 256 training cells when first asked for; its samples
-            are so weighted draws of every modality.
+            How a mixture's modalities join: ``"mean"`` as above, or ``"precision"``, weighted by their precision,
+            :math:`\mu = \sum_m \tau_m \mu_m / \sum_m \tau_m`. A product has its own weights.
 
         Returns
         -------
@@ -86,12 +78,12 @@ class LatentsMixin:
         Raises
         ------
         ValueError
-            For an unknown space, modality or ``joint``, for a private space without a modality, and for ``"information"``
-        where it was never read and the model has no data.
+            For an unknown space, modality or ``joint``, and for a private space without a modality.
         """
         self._check_if_trained(warn=False)  # type: ignore[attr-defined]
         _check_space(space, modality)
-        how = self._check_joint(joint)
+        if joint not in ("mean", "precision"):
+            raise ValueError(f"`joint` is {joint!r}: choose 'mean' or 'precision'.")
         if modality is not None:
             self._check_modality("modality", modality)  # type: ignore[attr-defined]
         if n_samples < 1:
@@ -99,7 +91,7 @@ class LatentsMixin:
         chunks = []
         for q_unimodal, q_private, mask, _ in self._posteriors(mdata, indices, batch_size, dataloader):
             draws = [
-                self._represent(q_unimodal, q_private, mask, space, modality, give_mean, how)
+                self._represent(q_unimodal, q_private, mask, space, modality, give_mean, joint)
                 for _ in range(1 if give_mean else n_samples)
             ]
             chunks.append(torch.stack(draws).cpu())
@@ -155,60 +147,12 @@ class LatentsMixin:
             return data.presence(modality)
         return presence(data, modality, self.registry["setup_args"]["layers"][modality])  # type: ignore[attr-defined]
 
-    def _check_joint(self, joint: str) -> str:
-        """How the modalities join, the default filled in; reads the information if it is asked for."""
-        choices = ("default", "mean", "precision", "information")
-        if joint not in choices:
-            raise ValueError(f"`joint` is {joint!r}: choose among {', '.join(map(repr, choices))}.")
-        if joint == "default":
-            joint = self._default_joint
-        if self.module.objective.fusion == "product":
-            return "mean"  # of a product: its own
-        if joint == "information":
-            self._read_information()
-        return joint
-
-    @torch.inference_mode()
-    def _read_information(self) -> None:
-        """Fill the module's ``information`` from training cells, once."""
-        if not self.module.information.isnan().any():
-            return
-        data = getattr(self, "_datamodule", None) if self.adata is None else self.adata  # type: ignore[attr-defined]
-        if data is None:
-            raise ValueError(
-                "This model was loaded without data and never read what its decoders can tell: load it with its MuData, "
-                "or use joint='mean'."
-            )
-        cells = getattr(self, "train_indices", None)
-        cells = np.arange(data.n_obs) if cells is None else np.asarray(cells)
-        for k, m in enumerate(self.modalities):
-            present = self._presence(data, m)
-            has = cells[present[cells]]
-            if not len(has):  # in data that the model was not trained on
-                has = np.flatnonzero(present)
-            chosen = np.sort(np.random.default_rng(0).choice(has, min(len(has), _INFORMATION_CELLS), replace=False))
-            parts = []
-            for q_unimodal, _, mask, tensors in self._posteriors(None, chosen, None):
-                loc = torch.stack([q_unimodal[n].loc for n in self.modalities])
-                s = mean_of_experts(loc, torch.stack([mask[n] for n in self.modalities]))
-                parts.append(
-                    (decoder_information(self.module, m, s, tensors["size"][m], tensors["covariates"]), len(s))
-                )
-            total = sum(n for _, n in parts)
-            self.module.information[k] = sum((part * (n / total) for part, n in parts), torch.zeros(()))
-
-    def _joint(self, q_unimodal, mask, give_mean, joint="default", modalities: Sequence[str] | None = None) -> Tensor:
+    def _joint(self, q_unimodal, mask, give_mean, joint="mean", modalities: Sequence[str] | None = None) -> Tensor:
         """Joint shared latent of some modalities (all by default); NaN where a cell has none of them."""
         names = list(modalities or self.modalities)
-        if joint == "default":
-            joint = self._check_joint(joint)
         loc, scale = (torch.stack([getattr(q_unimodal[m], part) for m in names]) for part in ("loc", "scale"))
         masks = torch.stack([mask[m] for m in names])
-        if joint == "information":
-            which = [self.modalities.index(m) for m in names]
-            points = loc if give_mean else loc + scale * torch.randn_like(loc)
-            return information_weighted(points, masks, self.module.information[which])
-        if self.module.objective.fusion == "mixture" and joint != "precision":
+        if self.module.objective.fusion == "mixture" and joint == "mean":
             return mean_of_experts(loc, masks) if give_mean else sample_mixture(loc, scale, masks)
         q = product_of_experts(loc, scale, masks, prior=self.module.objective.fusion == "product")
         nobody = masks.sum(0) == 0

@@ -89,9 +89,6 @@ class VennVI(MMVAEPlusPlus):
       :func:`~vennvi.penalties.info_nce`);
     - the private spaces pay more for what they hold (``private_kl_weight=4``).
 
-    The joint shared latent weights every modality by what its decoder says that it can tell
-    (:mod:`vennvi.information`).
-
     Examples
     --------
     >>> import vennvi
@@ -102,8 +99,6 @@ class VennVI(MMVAEPlusPlus):
     >>> model.get_latent_representation().shape
     (100, 3)
     """
-
-    _default_joint = "information"
 
     def __init__(
         self,

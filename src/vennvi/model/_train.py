@@ -150,9 +150,6 @@ class TrainMixin(UnsupervisedTrainingMixin):
         finally:
             self.module.feature_fraction = {}
         self._name_split(self.adata if datamodule is None else datamodule)
-        self.module.information.fill_(torch.nan)  # of the decoders as they were
-        if self._default_joint == "information":
-            self._read_information()
 
     def _check_datamodule(self, datamodule: AnnbatchMuDataModule | None) -> None:
         if datamodule is None:
