@@ -43,6 +43,8 @@ _TOLERANCE = 0.95
 _RARE = 0.03
 #: Around many small products: of several threads each would wait for the others, ten times as long on a busy machine.
 _one_thread = partial(threadpool_limits, limits=1, user_api="blas")
+#: Rows of a sparse matrix that are squared at a time.
+_ROWS = 1024
 #: Entries of a dense matrix that are in double precision at a time.
 _BLOCK = 2**18
 
@@ -147,7 +149,9 @@ def _moments(x) -> tuple[Array, Array]:
     """Mean of every feature, and what brings its variance to about 1."""
     if sparse.issparse(x):
         mean = np.asarray(x.mean(axis=0), dtype=np.float64).ravel()
-        squares = np.asarray(type(x)((np.square(x.data), x.indices, x.indptr), x.shape).mean(axis=0)).ravel()
+        squares = np.zeros(x.shape[1])
+        for start in range(0, x.shape[0], _ROWS):  # squares of all entries at once would be as large as the matrix
+            squares += np.asarray(x[start : start + _ROWS].power(2).sum(axis=0)).ravel() / x.shape[0]
     else:
         mean = x.mean(axis=0, dtype=np.float64)
         squares = np.einsum("ij,ij->j", x, x, dtype=np.float64) / len(x)

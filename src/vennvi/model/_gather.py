@@ -51,8 +51,22 @@ class GatheredRows:
         """All rows taken; asked for once."""
         if self._dense is not None:
             return self._dense[: self._n_dense]
-        parts, self._sparse = self._sparse, []
-        return sparse.vstack(parts, format="csr")
+        return self._stacked()
+
+    def _stacked(self) -> sparse.csr_array:
+        """The sparse rows below each other; each minibatch is let go when its entries have moved, so that none is held twice."""
+        parts, self._sparse = self._sparse[::-1], []
+        lengths = np.concatenate([np.diff(part.indptr) for part in reversed(parts)])
+        starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        n_columns, values, columns = parts[0].shape[1], np.empty(starts[-1], np.float32), np.empty(starts[-1], np.int32)
+        done = 0
+        while parts:
+            part = parts.pop()
+            place = slice(done, done + part.nnz)
+            values[place], columns[place], done = part.data, part.indices, place.stop
+        if starts[-1] <= np.iinfo(np.int32).max:
+            starts = starts.astype(np.int32)
+        return sparse.csr_array((values, columns, starts), shape=(len(lengths), n_columns))
 
 
 def lean_csr(x: Tensor) -> sparse.csr_array:
