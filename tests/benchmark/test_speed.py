@@ -38,7 +38,7 @@ from vennvi.benchmark.speed import (
 from vennvi.benchmark.speed import _quality as quality
 from vennvi.benchmark.speed._bare import BareMMVAEPlusPlus, train_bare
 from vennvi.benchmark.speed._data import random_csr, read_data, write_data
-from vennvi.benchmark.speed._growth import AXES
+from vennvi.benchmark.speed._growth import AXES, axes_named
 from vennvi.benchmark.speed._hooks import CountFlops, Hooks, ProfileSteps, train_until_enough
 from vennvi.benchmark.speed._machine import Gauge, peak_rss
 from vennvi.benchmark.speed._profile import CATEGORIES, category_of, seconds_by_category
@@ -275,6 +275,14 @@ def test_share_and_bound_are_of_the_needed_operations():
     assert own["share"] == pytest.approx(flops / 2.0 / 1e9)
     least = bound(TOY, Architecture(), Rates(**RATES))
     assert own["bound ratio"] == pytest.approx(2.0 / least.total)
+
+
+def test_axes_are_found_by_name(tmp_path):
+    assert axes_named([]) == []
+    assert axes_named(["cells"]) == [AXES[0]]
+    with pytest.raises(ValueError, match=r"no growth curve over 'depth'.*cells, latents, modalities, peaks"):
+        run_toy(tmp_path, growth=["cells", "depth"])
+    assert not any(tmp_path.iterdir())
 
 
 def test_growth_is_by_the_cell():
@@ -565,7 +573,7 @@ def test_what_cannot_run_is_in_the_table_and_retried_when_asked(tmp_path):
 
 @pytest.mark.usefixtures("toy_known")
 def test_growth_takes_turns_with_itself(tmp_path):
-    verdicts, results = run_toy(tmp_path, models=["VennVI"], growth=True, quick=True)
+    verdicts, results = run_toy(tmp_path, models=["VennVI"], growth=["all"], quick=True)
     races = set(results["race"]) - {"toy"}
     assert races == {f"growth-{axis.name}-VennVI" for axis in AXES}
     growth = pd.read_csv(tmp_path / "growth.csv")
@@ -646,7 +654,7 @@ def test_list_shows_it():
         pytest.param(["speed", "--models", "nope"], "no contestant", id="model"),
         pytest.param(["speed", "--threads", "some"], "at least 1, or all", id="threads"),
         pytest.param(["speed", "--seeds", "2"], "Leave out --seeds", id="option of experiments"),
-        pytest.param(["gp", "--growth"], "only speed has", id="option of speed"),
+        pytest.param(["gp", "--growth", "all"], "only speed has", id="option of speed"),
     ],
 )
 def test_mistakes_are_explained(arguments, said, tmp_path):

@@ -102,7 +102,9 @@ def run(
     threads: Annotated[str | None, typer.Option(help="speed: numbers of threads, by default 1,all.")] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="speed: timed turns, by default 5.")] = None,
     cells: Annotated[int | None, typer.Option(min=2, help="speed: cells, if fewer than the workloads have.")] = None,
-    growth: Annotated[bool, typer.Option("--growth", help="speed: growth curves too.")] = False,
+    growth: Annotated[
+        str | None, typer.Option(help="speed: growth curves too, over cells, peaks, modalities, latents, or all.")
+    ] = None,
     no_quality: Annotated[bool, typer.Option("--no-quality", help="speed: without seconds to a quality.")] = False,
 ) -> None:
     """Run what is missing of an experiment, and write its tables and figure; or of all experiments of a group.
@@ -132,7 +134,7 @@ def run(
                 repeats=repeats,
                 cells=cells,
                 accelerator=accelerator or "cpu",
-                growth=growth,
+                growth=_split(growth) or [],
                 quality=not no_quality,
                 quick=quick,
                 retry=retry,

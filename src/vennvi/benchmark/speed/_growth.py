@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from vennvi.benchmark.speed._workload import Modality, Workload
@@ -84,3 +84,22 @@ AXES = (
         lambda n: _multiome(f"latents-{n}", 2_000, 20_000, 0.05, n),
     ),
 )
+
+
+def axes_named(names: Iterable[str]) -> list[Axis]:
+    """Axes by name, in their order; ``"all"`` names all.
+
+    Raises
+    ------
+    ValueError
+        If there is none of a name; the message lists the names.
+
+    Examples
+    --------
+    >>> [axis.name for axis in axes_named(["peaks", "cells"])], len(axes_named(["all"]))
+    (['cells', 'peaks'], 4)
+    """
+    wanted, known = {name.strip() for name in names}, {axis.name for axis in AXES}
+    if unknown := wanted - known - {"all"}:
+        raise ValueError(f"There is no growth curve over {min(unknown)!r}; they are over {', '.join(sorted(known))}.")
+    return [axis for axis in AXES if axis.name in wanted or "all" in wanted]

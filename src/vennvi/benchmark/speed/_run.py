@@ -12,7 +12,7 @@ import pandas as pd
 from vennvi.benchmark.speed._contestant import Contestant
 from vennvi.benchmark.speed._contestants import CONTESTANTS, get_contestant
 from vennvi.benchmark.speed._data import write_data
-from vennvi.benchmark.speed._growth import AXES, GROWING
+from vennvi.benchmark.speed._growth import GROWING, axes_named
 from vennvi.benchmark.speed._quality import TASKS, read_quality, run_quality
 from vennvi.benchmark.speed._race import MACHINE, Course, Entry, Launch, run_race
 from vennvi.benchmark.speed._report import write_report
@@ -33,7 +33,7 @@ def run_speed(
     repeats: int | None = None,
     cells: int | None = None,
     accelerator: str = "cpu",
-    growth: bool = False,
+    growth: Sequence[str] = (),
     quality: bool = True,
     quick: bool = False,
     retry: bool = False,
@@ -61,7 +61,7 @@ def run_speed(
     accelerator
         ``"cpu"``, ``"gpu"`` or ``"auto"``.
     growth
-        Whether to measure growth curves too.
+        Names of the axes of growth curves to measure too, or ``"all"``; see :data:`~._growth.AXES`.
     quality
         Whether to measure seconds to a quality too.
     quick
@@ -93,7 +93,7 @@ def run_speed(
         workload.shrunk(cells) if cells and workload.unit == "epoch" else workload
         for workload in (WORKLOADS.values() if workloads is None else workloads)
     ]
-    grown = [(axis, axis.workloads(quick=quick)) for axis in AXES] if growth else []
+    grown = [(axis, axis.workloads(quick=quick)) for axis in axes_named(growth)]
     claim(out, [*plain, *(workload for _, points in grown for workload in points)], accelerator)
 
     races: list[tuple[str, list[Workload], list[str]]] = []

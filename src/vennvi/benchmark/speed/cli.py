@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vennvi.benchmark.speed._contestants import CONTESTANTS, get_contestant
+from vennvi.benchmark.speed._growth import axes_named
 from vennvi.benchmark.speed._run import n_threads, run_speed
 from vennvi.benchmark.speed._targets import TARGETS
 from vennvi.benchmark.speed._workload import WORKLOADS, get_workload
@@ -49,6 +50,7 @@ def run_from_command_line(
             get_contestant(name)
         for name in threads:
             n_threads(name)
+        axes_named(options.get("growth", ()))
     except ValueError as error:
         console.print(f"[red]{error}")
         raise typer.Exit(2) from None
