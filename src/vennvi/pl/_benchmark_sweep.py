@@ -26,7 +26,7 @@ from vennvi.pl._benchmark_table import (
     tidied,
     wrap,
 )
-from vennvi.pl._spaces import PALETTE
+from vennvi.pl._palette import PALETTE
 
 _LABEL_GAP, _BESIDE_AXES = 0.128, 0.45  # inches: between two direct labels, and of a row of panels beside its axes
 _LOWEST = -0.35  # R² far below the level of no information is cut off here
