@@ -16,6 +16,7 @@ import pandas as pd
 import scvi
 
 import vennvi
+from vennvi._demo import add_umaps
 
 FOLDER = Path(__file__).parent / "_static" / "gallery"
 
@@ -28,7 +29,10 @@ def multiome():
     vennvi.MMVAEPlusPlus.setup_mudata(mdata, batch_key="batch")
     likelihoods = {"rna": "nb", "atac": "poisson"}
     model = vennvi.MMVAEPlusPlus(mdata, n_shared=4, n_private=4, likelihoods=likelihoods, n_canonical=10)
-    model.train(max_epochs=60, train_size=0.7, accelerator="cpu", plan_kwargs={"lr": 5e-3}, enable_progress_bar=False)
+    model.train(
+        max_epochs=60, train_size=0.7, accelerator="cpu", plan_kwargs={"lr": 5e-3}, enable_progress_bar=False,
+        check_val_every_n_epoch=1,
+    )  # fmt: skip
     model.write_variance_explained()
     return model
 
@@ -42,11 +46,22 @@ def variance_blocks():
 
 
 def shared_private():
-    return vennvi.pl.shared_private(multiome().adata["rna"].var).figure
+    return vennvi.pl.shared_private(multiome().adata["rna"].var, measure="deviance").figure
 
 
 def feature_scores():
     return vennvi.pl.feature_scores(multiome().feature_scores("shared", "rna", scale="sd"))
+
+
+def spaces():
+    """UMAPs of held-out cells, coloured by the cell types and by a true private factor."""
+    model = multiome()
+    model.write_latents(model.adata)
+    mdata = model.adata[model.validation_indices[:300]].copy()
+    add_umaps(mdata, seed=0)
+    embeddings = {"shared": mdata.obsm["X_umap"]} | {f"private {m}": mdata[m].obsm["X_umap"] for m in mdata.mod}
+    colors = {"cell type": mdata.obs["cell_type"], "RNA programme": mdata["rna"].obsm["true_private"][:, 0]}
+    return vennvi.pl.spaces(embeddings, colors, point_size=3.5, panel_size=1.9)
 
 
 def alignment_null():
@@ -97,6 +112,7 @@ def benchmark_sweep():
 
 #: What draws each image.
 FIGURES: dict[str, Callable] = {
+    "spaces": spaces,
     "variance_explained": variance_explained,
     "variance_blocks": variance_blocks,
     "shared_private": shared_private,
@@ -113,6 +129,6 @@ if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name in sys.argv[1:] or FIGURES:
         figure = FIGURES[name]()
-        figure.savefig(FOLDER / f"{name}.png", dpi=110, bbox_inches="tight")
+        figure.savefig(FOLDER / f"{name}.png", dpi=200, bbox_inches="tight", pil_kwargs={"optimize": True})
         plt.close(figure)
         print(FOLDER / f"{name}.png")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from toy import toy_mudata
 from typer.testing import CliRunner
 
 import vennvi
-from vennvi import MMVAEPlusPlus
+from vennvi import MMVAEPlusPlus, pl
 from vennvi.cli import app
+from vennvi.model._report_features import feature_sections
+from vennvi.pl._palette import PALETTE
 from vennvi.report import Section, render
 
 PNG = b"\x89PNG\r\n"
@@ -72,13 +77,18 @@ def test_sections_images_and_nothing_from_outside(written):
     page = Page(text)
     assert page.headings == [
         "Data and model", "Findings", "Do the modalities share a signal", "What is read from which space",
-        "What the latents explain", "Features of the shared dimensions", "Predicting one modality from the others",
-        "Predicted labels", "Training", "Settings and versions",
+        "What the latents explain", "Which features are shared", "Features of the shared dimensions",
+        "Features of the private dimensions", "Predicting one modality from the others", "Predicted labels", "Training",
+        "Settings and versions",
     ]  # fmt: skip
-    assert len(page.images) == 9
+    assert len(page.images) == 13
     for image in page.images:
         assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")).startswith(PNG)
         assert image["alt"]
+        assert (
+            int.from_bytes(base64.b64decode(image["src"].partition(",")[2])[16:20], "big")
+            >= 2 * int(image["width"]) - 1
+        )
     for address in page.addresses:
         assert address.startswith(("data:", "#"))
         if address.startswith("#"):
@@ -95,6 +105,68 @@ def test_findings_settings_and_versions_are_there(written):
         assert verdict.partition(": ")[2] in words
     for expected in ("n_shared", "batch_key", vennvi.__version__, "250 cells (trained on 150, 100 held out)"):
         assert expected in words
+
+
+def test_the_most_shared_features_are_those_of_the_test(written):
+    model, path = written
+    words = Page(path.read_text(encoding="utf-8")).words
+    for m in ("rna", "atac"):
+        found = model.shared_features(m)
+        n_found = (found["q_value"] <= 0.05).sum()
+        start = (
+            f"{m} from the others: {n_found} of {found['q_value'].notna().sum()} features with q ≤ 0.05 on 100 cells"
+        )
+        (at,) = [i for i, word in enumerate(words) if word.startswith(start)]
+        shown = [word for word in words[at:] if word in found.index][:20]
+        assert sorted(found.loc[shown, "q_value"]) == sorted(found["q_value"].nsmallest(20))
+
+
+def test_tests_of_features_read_no_more_cells_than_they_should(written, monkeypatch):
+    model, _ = written
+    monkeypatch.setattr("vennvi.model._report_features.MOST_TESTED", 40 * 60)
+    monkeypatch.setattr("vennvi.model._report_features.LEAST_CELLS", 30)
+    cells = np.sort(np.r_[model.validation_indices, model.test_indices])
+    sections = {section.title: section for section in feature_sections(model, model.adata, cells)}
+    captions = list(sections["Which features are shared"].tables)
+    assert [re.search(r"on (\d+) cells", caption)[1] for caption in captions] == ["80", "40"]
+
+
+def test_validation_cells_are_spoken_of_if_there_are_curves(written, tmp_path):
+    def words(path):
+        return "".join(Page(path.read_text(encoding="utf-8")).words)
+
+    assert "training cells solid" not in words(written[1])
+    mdata = toy_mudata(2)
+    MMVAEPlusPlus.setup_mudata(mdata)
+    model = MMVAEPlusPlus(mdata, n_shared=2, n_private=1, n_hidden=8)
+    model.train(max_epochs=2, train_size=0.6, accelerator="cpu", check_val_every_n_epoch=1)
+    path = model.report(path=tmp_path / "report.html", umap=False)
+    assert "training cells solid, validation cells dashed" in words(path)
+
+
+def test_colours_and_order_of_scanpy(written, monkeypatch):
+    model, _ = written
+    mdata = model.adata.copy()
+    order = sorted(mdata.obs["cell_type"].unique(), reverse=True)
+    mdata.obs["cell_type"] = pd.Categorical(mdata.obs["cell_type"].astype(str), categories=order)
+    mdata.uns["cell_type_colors"] = [f"#{k}0{k}0{k}0" for k in range(len(order))]
+    mdata.obs["rna:phase"] = pd.Categorical(np.where(np.arange(mdata.n_obs) % 2, "S", "G1"))
+    mdata["rna"].uns["phase_colors"] = np.array(["#aa0000", "#00aa00"])
+    mdata.uns["batch_colors"] = ["#123456"]  # too few
+    figures = []
+    draw = pl.spaces
+    monkeypatch.setattr("vennvi.model._report._umap", lambda latent, seed: latent[:, :2])
+    monkeypatch.setattr(pl, "spaces", lambda *args, **kwargs: figures.append(draw(*args, **kwargs)) or figures[0])
+    model._umap_section(mdata, np.arange(0, 250, 2), ["cell_type", "rna:phase"], None, 0)
+    columns = {ax.get_title(): ax for ax in figures[0].axes[:3]}
+    assert list(columns) == ["cell_type", "rna:phase", "batch"]
+    legends = [ax.get_legend() for ax in figures[0].axes[-3:]]
+    assert [text.get_text() for text in legends[0].get_texts()] == order
+    for legend, colors in zip(legends, (mdata.uns["cell_type_colors"], ["#aa0000"], PALETTE), strict=True):
+        handles = [handle.get_color() for handle in legend.legend_handles]
+        assert handles == list(colors)[: len(handles)]
+    phase = {to_hex(color) for color in columns["rna:phase"].collections[0].get_facecolors()}
+    assert phase == {"#aa0000"}  # every other cell
 
 
 def test_texts_are_escaped():
@@ -151,9 +223,17 @@ def test_command(tmp_path):
     assert "'nowhere'" in result.output
 
 
+@pytest.fixture(scope="module")
+def written_of_four(tmp_path_factory):
+    model = _model(toy_mudata(4, absent=True), batch_key="batch")
+    return model, model.report(path=tmp_path_factory.mktemp("report") / "report.html", labels="label")
+
+
 @pytest.mark.slow
-def test_in_a_browser(written):
+@pytest.mark.parametrize(("fixture", "n_images"), [("written", 13), ("written_of_four", 19)])
+def test_in_a_browser(request, fixture, n_images):
     """No console message, no request, every image drawn, and nothing wider than a phone."""
+    address = request.getfixturevalue(fixture)[1].as_uri()
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed: pip install playwright"
     )
@@ -171,11 +251,14 @@ def test_in_a_browser(written):
             page.on("console", lambda message, said=said: said.append(message.text))
             page.on("pageerror", lambda error, said=said: said.append(str(error)))
             page.on("request", lambda request, asked=asked: asked.append(request.url))
-            page.goto(written[1].as_uri())
+            page.goto(address)
             assert said == []
-            assert [url for url in asked if not url.startswith("data:")] == [written[1].as_uri()]
+            assert [url for url in asked if not url.startswith("data:")] == [address]
+            page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+            right = page.evaluate("[...document.images].map(i => i.getBoundingClientRect().right)")
+            assert 0 < max(right) <= width
             drawn = page.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 0)")
-            assert len(drawn) == 9
+            assert len(drawn) == n_images
             assert all(drawn)
         browser.close()

@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
 from vennvi import pl
-from vennvi.pl._spaces import PALETTE
+from vennvi.pl._palette import PALETTE
 
 
 @pytest.fixture(autouse=True)
@@ -81,11 +81,25 @@ def test_blocks_sum_to_all(n_modalities, covariates):
     assert len(ax.get_legend().get_texts()) == parts + 2
 
 
-def test_a_part_below_zero_has_no_bar():
-    found = table(1)
-    found.loc[(found["block"] == "private") & found["dimension"].isna(), "incremental"] = -0.1
-    ax = pl.variance_blocks(found)
-    assert [bar.get_height() for bar in ax.patches] == [pytest.approx(30), 0]
+@pytest.mark.parametrize(("covariates", "shared", "whole"), [(0.05, -0.2, 0.3), (-0.1, 0.3, 0.1), (0.02, -0.1, -0.4)])
+def test_parts_below_zero_hang_there_and_still_sum_to_all(covariates, shared, whole):
+    found = table(1, covariates=True).set_index("block")
+    blocks = found["dimension"].isna()
+    for block, column, value in [
+        ("covariates", "alone", covariates),
+        ("shared", "alone", shared),
+        ("private", "incremental", whole - shared),
+        ("all", "alone", whole),
+    ]:
+        found.loc[blocks & (found.index == block), column] = value
+    bars = pl.variance_blocks(found.reset_index()).patches
+    expected = 100 * np.array([covariates, shared - covariates, whole - shared])
+    np.testing.assert_allclose([bar.get_height() for bar in bars], expected)
+    assert sum(bar.get_height() for bar in bars) == pytest.approx(100 * whole)
+    for sign in (-1, 1):  # on each side of zero, bars follow each other from it on
+        side = [bar for bar in bars if sign * bar.get_height() > 0]
+        ends = np.cumsum([bar.get_height() for bar in side])
+        np.testing.assert_allclose([bar.get_y() + bar.get_height() for bar in side], ends)
 
 
 def test_shared_private():
@@ -100,11 +114,23 @@ def test_shared_private():
     assert {t.get_text() for t in ax.texts} == top
     assert ax.get_ylabel() == "explained by the other modalities"
     assert not pl.shared_private(var, shared="r2_shared", n_labels=0).texts
+    named = pl.shared_private(var, shared="r2_shared", measure="R2")
+    assert (named.get_xlabel(), named.get_ylabel()) == ("R² from the private latents", "R² from the shared latents")
     ax.figure.canvas.draw()
     boxes = sorted((Text.get_window_extent(t) for t in ax.texts), key=lambda box: box.y0)
     assert all(a.y1 <= b.y0 for a, b in pairwise(boxes))  # labels stay apart
     with pytest.raises(KeyError, match="write_variance_explained"):
         pl.shared_private(var, key_suffix="_new")
+
+
+def test_many_features_are_fainter():
+    alphas = []
+    for n in (100, 25_000):
+        values = np.random.default_rng(0).uniform(size=(n, 2))
+        ax = pl.shared_private(pd.DataFrame(values, columns=["r2_cross", "r2_private"]))
+        assert len(ax.collections[0].get_offsets()) == n
+        alphas.append(ax.collections[0].get_alpha())
+    assert alphas[1] < 0.5 * alphas[0]
 
 
 def test_feature_scores():
@@ -118,10 +144,34 @@ def test_feature_scores():
         np.testing.assert_allclose([bar.get_width() for bar in ax.patches], top)
         assert [t.get_text() for t in ax.get_yticklabels()] == list(top.index)
         assert [to_hex(bar.get_facecolor()).upper() for bar in ax.patches] == [PALETTE[0 if v > 0 else 5] for v in top]
-    assert len(pl.feature_scores(pd.DataFrame(rng.normal(size=(30, 50)))).axes) == 12
+    assert len({ax.get_xlim() for ax in figure.axes}) == 1  # a weak dimension looks weak
+    assert [ax.title.get_color() == "0.6" for ax in figure.axes] == [False, False, True]
+    assert figure.get_suptitle() == ""
+    many = pl.feature_scores(pd.DataFrame(rng.normal(size=(30, 50))))
+    assert len(many.axes) == 12
+    assert many.get_suptitle() == "the strongest 12 of 50 dimensions"
     assert [ax.get_title() for ax in pl.feature_scores(scores, dimensions=[2]).axes] == ["shared dimension 2"]
     with pytest.raises(KeyError, match="7"):
         pl.feature_scores(scores, dimensions=[7])
+
+
+def test_one_dimension_into_given_axes():
+    scores = pd.DataFrame({0: [1.0, 2.0], 1: [-3.0, 0.5]}, index=["a", "b"])
+    scores.attrs["score"] = "change per unit of the dimension"
+    figure, ax = plt.subplots()
+    assert pl.feature_scores(scores, dimensions=[1], ax=ax) is figure
+    assert [bar.get_width() for bar in ax.patches] == [-3.0, 0.5]
+    assert ax.get_xlim()[0] < -3 < 0.5 < ax.get_xlim()[1]
+    assert ax.get_xlabel() == "change per unit of the dimension"
+    assert pl.feature_scores(scores, xlabel="loading").get_supxlabel() == "loading"
+    with pytest.raises(ValueError, match="not 2"):
+        pl.feature_scores(scores, ax=ax)
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_scores_of_nothing(value):
+    ax = pl.feature_scores(pd.DataFrame({0: [value, value]})).axes[0]
+    assert ax.get_xlim() == (0, 1)
 
 
 def test_they_draw_into_given_axes():

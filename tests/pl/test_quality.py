@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ import pytest
 from toy import toy_mudata
 
 from vennvi import MMVAEPlusPlus, metrics, pl
+from vennvi.pl._palette import PALETTE
 
 
 @pytest.fixture(autouse=True)
@@ -33,10 +36,10 @@ def test_training_curves_has_every_term(model):
         "loss", "reconstruction of atac", "reconstruction of protein", "reconstruction of rna", "KL, shared",
         "KL, private", "accuracy of labels", "alignment", "alignment (FOSCTTM)", "classification",
     ]  # fmt: skip
-    rna = panels["reconstruction of rna"]
-    legend = [text.get_text() for text in rna.get_legend().get_texts()]
-    assert legend == ["from rna", "from atac", "from protein"]
-    assert len(rna.lines) == 6
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["rna", "atac", "protein"]
+    assert len(panels["reconstruction of rna"].lines) == 6
+    splits = [text.get_text() for text in panels["loss"].get_legend().get_texts()]
+    assert splits == ["training cells", "validation cells"]
     drawn = panels["loss"].lines[0].get_ydata()
     np.testing.assert_allclose(drawn, model.history["train_loss"].iloc[:, 0].astype(float))
     assert {line.get_linestyle() for line in panels["loss"].lines} == {"-", "--"}
@@ -47,6 +50,29 @@ def test_training_curves_without_the_start(model):
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), [2])
     with pytest.raises(ValueError, match="no curve"):
         pl.training_curves(model.history, skip=3)
+
+
+@pytest.mark.parametrize(("n_modalities", "n_lines"), [(2, 3), (4, 15), (6, 63)])
+def test_training_curves_of_every_set_of_modalities(n_modalities, n_lines):
+    names = list("abcdef"[:n_modalities])
+    sets = ["+".join(c) for r in range(1, n_modalities + 1) for c in combinations(names, r)]
+    rng = np.random.default_rng(0)
+    history = {f"reconstruction_{s}_to_{m}_train": pd.DataFrame({"x": rng.normal(size=9)}) for m in names for s in sets}
+    figure = pl.training_curves(history)
+    for ax in figure.axes:
+        looks = {(line.get_color(), line.get_marker()) for line in ax.lines}
+        assert len(looks) == len(ax.lines) == n_lines
+        assert PALETTE[6] not in dict(looks)  # yellow on white
+        if n_lines < 19:
+            assert len(dict(looks)) == n_lines
+    figure.canvas.draw()
+    legend, *more = figure.legends
+    assert not more
+    assert len(legend.get_texts()) == n_lines
+    box = legend.get_window_extent()
+    assert not any(box.overlaps(ax.get_tightbbox()) for ax in figure.axes)
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == ["training cells"]
 
 
 @pytest.mark.parametrize("n_modalities", [2, 6])
@@ -117,3 +143,60 @@ def test_coverage():
     ax = pl.coverage(table)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["rna from atac", "atac from rna"]
     np.testing.assert_allclose(ax.lines[1].get_xydata(), [[0.5, 0.4], [0.9, 0.8]])
+
+
+@pytest.mark.parametrize("n_modalities", [2, 4, 6])
+@pytest.mark.parametrize("pairs", [True, False], ids=["pairs", "from-the-others"])
+def test_coverage_of_many(n_modalities, pairs):
+    names = [f"view{k}" for k in range(n_modalities)]
+    rng = np.random.default_rng(0)
+    chosen = [(t, s) for t in names for s in (names if pairs else ["+".join(m for m in names if m != t)])]
+    table = pd.DataFrame([(t, s, level, rng.uniform()) for t, s in chosen for level in (0.5, 0.9)])
+    table.columns = ["target", "source", "level", "coverage"]
+    ax = pl.coverage(table)
+    panels = ax.figure.axes
+    assert len(panels) == (n_modalities if len(chosen) > 8 else 1)
+    drawn = [line for panel in panels for line in panel.lines[1:]]
+    np.testing.assert_allclose([line.get_ydata() for line in drawn], table["coverage"].to_numpy().reshape(-1, 2))
+    for panel in panels:
+        looks = {(line.get_color(), line.get_marker()) for line in panel.lines[1:]}
+        assert len(looks) == len(panel.lines) - 1
+        assert PALETTE[6] not in dict(looks)
+    ax.figure.canvas.draw()
+    legend = ax.get_legend() if len(panels) == 1 else ax.figure.legends[0]
+    left = legend.get_window_extent().x0
+    assert all(panel.get_window_extent().x1 <= left for panel in panels)
+    texts = [text.get_text() for text in legend.get_texts()]
+    if len(panels) > 1:
+        assert texts == ["from itself", *(f"from {name}" for name in names)]
+        by_source = {text: handle.get_color() for text, handle in zip(texts, legend.legend_handles, strict=True)}
+        for panel in panels:
+            for line in panel.lines[1:]:
+                assert line.get_color() == by_source[line.get_label()]
+    elif n_modalities > 2:
+        assert texts == [f"{name} from the others" for name in names]
+
+
+def test_they_draw_into_given_axes():
+    axes = plt.subplots(1, 3)[1]
+    z = np.random.default_rng(0).normal(size=(30, 2))
+    score = metrics.reliability([[0.8, 0.2], [0.1, 0.9]], [0, 1])
+    names = [f"view{k}" for k in range(5)]
+    table = pd.DataFrame(
+        {"target": np.repeat(names, 5), "source": names * 5, "level": 0.5, "coverage": np.linspace(0.3, 0.7, 25)}
+    )
+    drawn = [
+        pl.alignment_null(metrics.shared_signal({"a": z, "b": z}, n_permutations=9), ax=axes[0]),
+        pl.coverage(table, ax=axes[1]),
+        pl.reliability(score, ax=axes[2]),
+    ]
+    assert drawn == list(axes)
+    assert [len(plt.figure(k).axes) for k in plt.get_fignums()] == [3]
+    lines = axes[1].lines[1:]
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == len(lines) == 25
+
+
+def test_points_on_the_edge_are_whole():
+    ax = pl.reliability(metrics.reliability([[0.6, 0.4], [0.6, 0.4]], [1, 1]))
+    assert np.asarray(ax.collections[0].get_offsets())[0, 1] == 0
+    assert not ax.collections[0].get_clip_on()

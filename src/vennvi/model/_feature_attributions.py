@@ -151,7 +151,9 @@ class FeatureAttributionsMixin(PassesMixin):
             sums.add(x - start, attributions)
         values = sums.mean() if statistic == "mean" else sums.signed_sd()
         columns = pd.RangeIndex(n_latent, name=f"{space} dimension")
-        return pd.DataFrame(values.numpy(), index=pd.Index(self._var_names(modality)), columns=columns)  # type: ignore[attr-defined]
+        table = pd.DataFrame(values.numpy(), index=pd.Index(self._var_names(modality)), columns=columns)  # type: ignore[attr-defined]
+        table.attrs["score"] = f"attribution ({'mean' if statistic == 'mean' else 's.d.'} over cells)"
+        return table
 
     def _encoder_inputs(
         self,

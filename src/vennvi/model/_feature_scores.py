@@ -64,7 +64,7 @@ class FeatureScoresMixin(PassesMixin):
         Returns
         -------
         Data frame of features by latent dimensions, numbered as the columns of :meth:`get_latent_representation`. NaN
-        if no cell has the modality.
+        if no cell has the modality. Its ``attrs["score"]`` says what a score is, for :func:`vennvi.pl.feature_scores`.
 
         Raises
         ------
@@ -114,4 +114,6 @@ class FeatureScoresMixin(PassesMixin):
         if scale == "sd":
             scores = scores * torch.as_tensor(used.std(0) if len(used) else np.nan)
         columns = pd.RangeIndex(len(dimensions), name=f"{space} dimension")
-        return pd.DataFrame(scores.numpy(), index=pd.Index(self._var_names(modality)), columns=columns)  # type: ignore[attr-defined]
+        table = pd.DataFrame(scores.numpy(), index=pd.Index(self._var_names(modality)), columns=columns)  # type: ignore[attr-defined]
+        table.attrs["score"] = f"change per {'unit' if scale == 'unit' else 's.d.'} of the dimension"
+        return table

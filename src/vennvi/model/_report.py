@@ -12,6 +12,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import scanpy as sc
+from matplotlib.colors import is_color_like
 from mudata import MuData
 from numpy.typing import NDArray
 
@@ -19,6 +20,7 @@ from vennvi import pl
 from vennvi._files import atomic_path
 from vennvi.metrics import reliability
 from vennvi.model._held_out import held_out_cells, n_training_cells, obs_column, training_cells
+from vennvi.model._report_features import feature_sections
 from vennvi.report import Section, image, render
 
 if TYPE_CHECKING:
@@ -49,7 +51,12 @@ class ReportMixin:
         """Write one HTML file about the model: summary, verdicts, figures, tables, settings and versions.
 
         It holds its images and asks nothing of the network, so that it can be e-mailed; scores are of held-out cells. What
-        there are no cells for (a model trained on all of them) is left out, and the report says so.
+        there are no cells for (a model trained on all of them) is left out, and the report says so. Labels and batches
+        have scanpy's colours where ``.uns`` has them.
+
+        To be quick, it reads ``max_cells`` held-out cells at most; coverage is of up to 200 features and 300 cells; features
+        are tested for what they share (:meth:`shared_features`) on so many of the cells that cells times features stay
+        below 2²⁵, but on 200 at least, and the 20 best of each modality are shown.
 
         Parameters
         ----------
@@ -64,7 +71,7 @@ class ReportMixin:
         umap
             Whether to draw UMAPs of the latent spaces, which takes some seconds.
         max_cells
-            Cells that probes, alignment and UMAPs are made of, at most.
+            Cells that all scores and UMAPs are made of, at most.
         batch_size
             Cells in a minibatch.
         seed
@@ -119,7 +126,7 @@ class ReportMixin:
                     folded=True,
                 )
             )
-            sections += self._explained_sections(data, chosen, batch_size, seed)
+            sections += feature_sections(self, data, chosen, batch_size, seed)
             if umap:
                 sections.append(self._umap_section(data, chosen, names, batch_size, seed))
             sections.append(self._coverage_section(data, chosen, seed))
@@ -163,37 +170,13 @@ class ReportMixin:
             folded=True,
         )
 
-    def _explained_sections(self, data: MuData, cells: NDArray, batch_size: int | None, seed: int) -> list[Section]:
-        table = self.variance_explained(data, cells, batch_size=batch_size)  # type: ignore[attr-defined]
-        explained = Section(
-            "What the latents explain",
-            text="Fraction of each modality's variance or deviance that the shared and the private latents explain.",
-            images=(
-                image(pl.variance_blocks(table), "Stacked bars of what each block of latents explains"),
-                image(pl.variance_explained(table), "Heat map of what each latent dimension explains"),
-            ),
-            tables={"By block and dimension": table},
-            folded=True,
-        )
-        images = tuple(
-            image(
-                pl.feature_scores(
-                    self.feature_scores("shared", m, data, cells, scale="sd", batch_size=batch_size, seed=seed)  # type: ignore[attr-defined]
-                ),
-                f"Features of {m} that each shared dimension moves most",
-            )
-            for m in self.modalities
-        )
-        text = "What moves in each modality when a shared dimension moves by one standard deviation."
-        return [explained, Section("Features of the shared dimensions", text=text, images=images)]
-
     def _umap_section(
         self, data: MuData, cells: NDArray, labels: Sequence[str], batch_size: int | None, seed: int
     ) -> Section:
-        colors: dict[str, Any] = {name: data.obs[name].to_numpy()[cells] for name in labels}
         key = self.registry["setup_args"].get("batch_key")  # type: ignore[attr-defined]
-        if key is not None and key in data.obs:
-            colors.setdefault(key, data.obs[key].to_numpy()[cells])
+        names = dict.fromkeys([*labels, *([key] if key is not None and key in data.obs else [])])
+        colors: dict[str, Any] = {name: data.obs[name].iloc[cells] for name in names}
+        palette = {name: found for name in names if (found := _palette(data, name)) is not None}
         if not colors:
             colors["cells"] = np.full(len(cells), "cell", dtype=object)
         latents = {"shared": self.get_latent_representation(data, cells, batch_size=batch_size)}  # type: ignore[attr-defined]
@@ -202,7 +185,7 @@ class ReportMixin:
                 latents[f"private {m}"] = self.get_latent_representation(  # type: ignore[attr-defined]
                     data, cells, space="private", modality=m, batch_size=batch_size
                 )
-        figure = pl.spaces({name: _umap(z, seed) for name, z in latents.items()}, colors)
+        figure = pl.spaces({name: _umap(z, seed) for name, z in latents.items()}, colors, palette=palette)
         return Section(
             "The latent spaces",
             text="UMAPs of held-out cells. Distances between groups far apart mean little in such a map.",
@@ -257,7 +240,9 @@ class ReportMixin:
         if not self.history:  # type: ignore[attr-defined]
             return []
         figure = pl.training_curves(self.history)  # type: ignore[attr-defined]
-        text = "Every term of the loss by epoch; training cells solid, validation cells dashed."
+        validated = any(name == "validation_loss" or name.endswith("_validation") for name in self.history)  # type: ignore[attr-defined]
+        how = "training cells solid, validation cells dashed" if validated else "training cells"
+        text = f"Every term of the loss by epoch; {how}."
         return [Section("Training", text=text, images=(image(figure, "Training curves by term"),))]
 
     def _settings(self) -> Section:
@@ -285,6 +270,17 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def _palette(mdata: MuData, key: str) -> list[str] | None:
+    """Colours that scanpy keeps for the categories of a column, global or pulled from a modality (``"rna:type"``)."""
+    modality, _, column = key.partition(":")
+    found = mdata.uns.get(f"{key}_colors")
+    if found is None and modality in mdata.mod:
+        found = mdata[modality].uns.get(f"{column}_colors")
+    if found is None or len(found) < len(mdata.obs[key].astype("category").cat.categories):
+        return None
+    return [str(color) for color in found] if all(map(is_color_like, found)) else None
 
 
 def _has_probes(table: pd.DataFrame) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from vennvi.metrics import SharedSignal
-from vennvi.pl._spaces import PALETTE
+from vennvi.pl._palette import PALETTE
 
 
 def alignment_null(signal: SharedSignal, *, ax: Axes | None = None) -> Axes:

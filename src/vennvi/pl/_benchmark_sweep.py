@@ -27,7 +27,7 @@ from vennvi.pl._benchmark_table import (
     tidied,
     wrap,
 )
-from vennvi.pl._spaces import PALETTE
+from vennvi.pl._palette import PALETTE
 
 _BESIDE_AXES = 0.45  # inches: of a row of panels beside its axes
 _PER_LETTER = 0.068  # inches, of the label below the panels

@@ -7,38 +7,54 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vennvi.pl._spaces import PALETTE
+from vennvi.pl._palette import PALETTE
 
 #: Dimensions that are drawn unless they are named.
 _MOST_PANELS = 12
+#: A dimension whose largest score is below this share of the largest of all is named in grey.
+_WEAK = 0.05
 
 
 def feature_scores(
-    scores: pd.DataFrame, *, n_features: int = 8, dimensions: Sequence[int] | None = None, n_columns: int = 4
+    scores: pd.DataFrame,
+    *,
+    n_features: int = 8,
+    dimensions: Sequence[int] | None = None,
+    n_columns: int = 4,
+    xlabel: str | None = None,
+    ax: Axes | None = None,
 ) -> Figure:
-    """Draw one panel a latent dimension with the scores of its top features, the largest on top.
+    """Draw one panel a latent dimension with the scores of its top features, the largest on top, all on one scale.
 
     Parameters
     ----------
     scores
-        What :meth:`feature_scores` of a model returns: features by dimensions.
+        What :meth:`feature_scores` or :meth:`feature_attributions` of a model returns: features by dimensions.
     n_features
         Number of features with the largest absolute scores.
     dimensions
         Columns to draw, in this order; by default those with the largest sums of squares, at most 12.
     n_columns
         Panels in a row.
+    xlabel
+        What a score is; by default what the scores say themselves, in ``scores.attrs["score"]``.
+    ax
+        Axes to draw a single dimension into; by default a new figure.
 
     Returns
     -------
-    The figure, one of its axes a dimension. Blue moves up with the dimension, orange down.
+    The figure (that of ``ax``), one of its axes a dimension. Blue moves up with the dimension, orange down; what
+    moves less than 5 % of the largest score is named in grey. Where dimensions are left out, the title says so.
 
     Raises
     ------
     KeyError
         If a dimension is not a column of the scores.
+    ValueError
+        If there is an ``ax`` and not exactly one dimension to draw.
 
     Examples
     --------
@@ -47,30 +63,60 @@ def feature_scores(
     >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
     ['b', 'a']
     """
+    strongest = dimensions is None
     if dimensions is None:
         strength = (scores**2).sum(axis=0)
         dimensions = list(strength.sort_values(ascending=False, kind="stable").index[:_MOST_PANELS])
     if unknown := [d for d in dimensions if d not in scores.columns]:
         raise KeyError(f"Dimension {unknown[0]!r} is not among the scores' {len(scores.columns)}.")
-    n_columns = min(n_columns, max(len(dimensions), 1))
-    n_rows = -(-len(dimensions) // n_columns)
-    height = 0.7 + 0.19 * min(n_features, len(scores))
-    figure, axes = plt.subplots(
-        n_rows, n_columns, figsize=(2.5 * n_columns, height * n_rows), squeeze=False, layout="constrained"
-    )
+    if ax is not None and len(dimensions) != 1:
+        raise ValueError(f"`ax` holds one dimension, not {len(dimensions)}: name it, such as `dimensions=[0]`.")
+    xlabel = scores.attrs.get("score", "") if xlabel is None else xlabel
+    axes = np.array([[ax]]) if ax is not None else _panels(len(dimensions), n_columns, min(n_features, len(scores)))
+    figure = axes[0, 0].get_figure(root=True)
+    if len(dimensions) < len(scores.columns) and ax is None:
+        which = f"{'the strongest ' if strongest else ''}{len(dimensions)} of {len(scores.columns)} dimensions"
+        figure.suptitle(which, fontsize=9, x=0.01, ha="left")
+    tops = [_top(scores[d], n_features) for d in dimensions]
+    shown = np.nan_to_num([value for top in tops for value in top])
+    low, high = min(shown, default=0.0), max(shown, default=0.0)
+    margin = 0.04 * (high - low) or 1.0
     space = str(scores.columns.name or "dimension")
-    for ax, d in zip(axes.flat, dimensions, strict=False):
-        top = scores[d].reindex(scores[d].abs().sort_values(ascending=False, kind="stable").index[:n_features])
-        y = np.arange(len(top))
-        ax.barh(y, top, 0.7, color=[PALETTE[0] if v >= 0 else PALETTE[5] for v in top])
-        ax.set_yticks(y, [str(name) for name in top.index], fontsize=7)
-        ax.invert_yaxis()
-        ax.axvline(0, color="0.3", linewidth=0.8)
-        ax.tick_params(axis="x", labelsize=7)
-        ax.tick_params(axis="y", length=0)
-        ax.locator_params(axis="x", nbins=3)
-        ax.set_title(f"{space} {d}", fontsize=9)
-        ax.spines[["top", "right", "left"]].set_visible(False)
-    for ax in axes.flat[len(dimensions) :]:
-        ax.remove()
+    for panel, d, top in zip(axes.flat, dimensions, tops, strict=False):
+        _draw(panel, top)
+        if top.abs().max() < _WEAK * max(high, -low):
+            panel.tick_params(axis="y", labelcolor="0.6")
+            panel.title.set_color("0.6")
+        panel.set_title(f"{space} {d}", fontsize=9)
+        panel.set_xlim(low - margin if low < 0 else 0, high + margin if high > 0 or low == 0 else 0)
+    for panel in axes.flat[len(dimensions) :]:
+        panel.remove()
+    if ax is None:
+        figure.supxlabel(xlabel, fontsize=8)
+    else:
+        ax.set_xlabel(xlabel, fontsize=8)
     return figure
+
+
+def _panels(n: int, n_columns: int, n_bars: int) -> np.ndarray:
+    n_columns = min(n_columns, max(n, 1))
+    n_rows = -(-n // n_columns)
+    size = (2.5 * n_columns, (0.7 + 0.19 * n_bars) * n_rows + 0.3)
+    return plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")[1]
+
+
+def _top(scores: pd.Series, n: int) -> pd.Series:
+    """The largest, whatever their sign."""
+    return scores.reindex(scores.abs().sort_values(ascending=False, kind="stable").index[:n])
+
+
+def _draw(ax: Axes, top: pd.Series) -> None:
+    y = np.arange(len(top))
+    ax.barh(y, top, 0.7, color=[PALETTE[0] if v >= 0 else PALETTE[5] for v in top])
+    ax.set_yticks(y, [str(name) for name in top.index], fontsize=7)
+    ax.invert_yaxis()
+    ax.axvline(0, color="0.3", linewidth=0.8)
+    ax.tick_params(axis="x", labelsize=7)
+    ax.tick_params(axis="y", length=0)
+    ax.locator_params(axis="x", nbins=3)
+    ax.spines[["top", "right", "left"]].set_visible(False)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from vennvi.metrics import Reliability
-from vennvi.pl._spaces import PALETTE
+from vennvi.pl._palette import PALETTE
 
 
 def reliability(scores: Reliability | Mapping[str, Reliability], *, ax: Axes | None = None) -> Axes:
@@ -42,9 +42,17 @@ def reliability(scores: Reliability | Mapping[str, Reliability], *, ax: Axes | N
         color = PALETTE[k % len(PALETTE)]
         ece = f"{score.ece:.2f}".replace("0.", ".", 1)
         label = f"{name}: off by {ece} on average".removeprefix(": ")
-        ax.plot(bins["confidence"], bins["accuracy"], color=color, linewidth=1.3, label=label)
+        ax.plot(bins["confidence"], bins["accuracy"], color=color, linewidth=1.3, label=label, clip_on=False)
         size = 6 + 150 * bins["n"] / max(score.n, 1)
-        ax.scatter(bins["confidence"], bins["accuracy"], s=np.asarray(size), color=color, alpha=0.75, linewidths=0)
+        ax.scatter(
+            bins["confidence"],
+            bins["accuracy"],
+            s=np.asarray(size),
+            color=color,
+            alpha=0.75,
+            linewidths=0,
+            clip_on=False,
+        )
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     ax.set_xlabel("predicted probability of the label", fontsize=9)
     ax.set_ylabel("fraction that is right", fontsize=9)

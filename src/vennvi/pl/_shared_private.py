@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from vennvi.pl._spaces import PALETTE
+from vennvi.pl._palette import PALETTE
+
+_BY = {"cross": "other modalities", "shared": "shared latents", "private": "private latents"}
 
 
 def shared_private(
@@ -15,6 +19,7 @@ def shared_private(
     *,
     shared: str = "r2_cross",
     private: str = "r2_private",
+    measure: Literal["R2", "deviance"] | None = None,
     n_labels: int = 6,
     key_suffix: str = "",
     ax: Axes | None = None,
@@ -29,6 +34,9 @@ def shared_private(
         Column of the vertical axis, ``"r2_cross"`` or ``"r2_shared"``.
     private
         Column of the horizontal axis.
+    measure
+        What is explained, as the column of that name of :meth:`variance_explained` says, for the names of the axes: R² or
+        deviance.
     n_labels
         Number of features with the largest shared, and with the largest private fraction, to name; none with 0.
     key_suffix
@@ -60,8 +68,9 @@ def shared_private(
     y, x = (values[name].to_numpy() for name in columns)
     if ax is None:
         ax = plt.subplots(figsize=(4.6, 3.6), layout="constrained")[1]
-    size = float(np.clip(3000 / max(len(x), 1), 3, 18))
-    ax.scatter(x, y, s=size, color="0.55", alpha=0.6, linewidths=0, rasterized=True)
+    size = float(np.clip(3000 / max(len(x), 1), 4, 18))
+    alpha = float(np.clip(25 / np.sqrt(max(len(x), 1)), 0.15, 0.6))  # a cloud of many features shows where it is dense
+    ax.scatter(x, y, s=size, color="0.4", alpha=alpha, linewidths=0, rasterized=True)
     groups = {PALETTE[0]: np.argsort(-y)[:n_labels], PALETTE[5]: np.argsort(-x)[:n_labels]}
     chosen: dict[int, str] = {}
     for color, top in groups.items():
@@ -77,8 +86,9 @@ def shared_private(
         )  # fmt: skip
     ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
-    names = {"r2_cross": "explained by the other modalities", "r2_shared": "explained by the shared latents"}
-    ax.set_xlabel("explained by the private latents" if private == "r2_private" else private)
+    explained = {"R2": "R² from", "deviance": "deviance explained by", None: "explained by"}[measure]
+    names = {f"r2_{by}": f"{explained} the {what}" for by, what in _BY.items()}
+    ax.set_xlabel(names.get(private, private))
     ax.set_ylabel(names.get(shared, shared))
     ax.spines[["top", "right"]].set_visible(False)
     return ax

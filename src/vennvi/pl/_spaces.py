@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,18 +10,24 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
-#: Okabe & Ito's colours, told apart by all readers; the order puts neighbours far from each other.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
-#: Categories beyond the palette's are drawn in a colour map instead.
-_MANY = "turbo"
+from vennvi.pl._categories import Categories, categories_of
+
+#: Inches: of a legend's row, of a colour bar, and of a letter.
+_LEGEND_ROW, _BAR, _LETTER = 0.134, 0.3, 0.058
+#: Inches: left of the panels, above them, and between them.
+_LEFT, _TOP, _GAP = 0.3, 0.3, 0.08
+#: Cells about the place of a number, of which half are to be of its category.
+_NEAR = 15
 
 
 def spaces(
     embeddings: Mapping[str, ArrayLike],
     colors: Mapping[str, ArrayLike],
     *,
+    palette: Mapping[str, Sequence[str] | Mapping[str, str]] | None = None,
     notes: Mapping[tuple[str, str], str] | None = None,
     point_size: float | None = None,
     panel_size: float = 2.3,
@@ -33,7 +39,13 @@ def spaces(
     embeddings
         Two-dimensional embedding of each latent space, shape ``(n_cells, 2)``, by name; rows of NaN are left out.
     colors
-        One value a cell, by name: numbers or categories.
+        One value a cell, by name: numbers or categories; those of a categorical keep their order. More than 8 categories
+        are numbered on the data too, at the cell nearest to the median of each, unless the category is not among itself
+        there or the number would cover that of a larger one. Of more than 20 the largest are coloured and named, and the
+        legend says how many are not.
+    palette
+        Colours of the categories of a quantity, by name or in the order of the categories, as scanpy keeps them:
+        ``{"cell_type": mdata.uns["cell_type_colors"]}``. Then all categories have theirs, in the legend or not.
     notes
         Short text for a panel, such as a score, by names of the embedding and the quantity.
     point_size
@@ -43,12 +55,12 @@ def spaces(
 
     Returns
     -------
-    The figure; ``figure.axes`` holds the panels row by row, then the legends.
+    The figure, one of its own (there is no ``ax``); ``figure.axes`` holds the panels row by row.
 
     Raises
     ------
     ValueError
-        If an embedding is not of shape ``(n_cells, 2)`` for the cells that are coloured.
+        If an embedding is not of shape ``(n_cells, 2)`` for the cells that are coloured; if a palette lacks a category.
 
     Examples
     --------
@@ -58,69 +70,121 @@ def spaces(
     >>> figure.axes[0].get_ylabel()
     'shared'
     """
-    figure, axes = plt.subplots(
-        len(embeddings),
-        len(colors),
-        figsize=(panel_size * len(colors) + 0.6, panel_size * len(embeddings) + 1.0),
-        squeeze=False,
-        layout="constrained",
-    )
-    for column, (quantity, values) in enumerate(colors.items()):
-        values = pd.Series(values).reset_index(drop=True)
-        for row, (name, embedding) in enumerate(embeddings.items()):
-            ax, xy = axes[row, column], np.asarray(embedding)
-            if xy.shape != (len(values), 2):
-                raise ValueError(f"Embedding {name!r} has shape {xy.shape}; {quantity!r} colours {len(values)} cells.")
-            drawn = _scatter(ax, xy, values, point_size or np.clip(4000 / len(xy), 1.0, 12.0))
-            ax.set(xticks=[], yticks=[])
+    quantities: dict[str, pd.Series | Categories] = {}
+    for name, given in colors.items():
+        column = pd.Series(given).reset_index(drop=True)
+        quantities[name] = column if _is_numeric(column) else categories_of(column, (palette or {}).get(name), name)
+    below = max((_legend_height(values, panel_size) for values in quantities.values()), default=0.0)
+    figure, axes = _panels(len(embeddings), len(quantities), panel_size, below)
+    for column_of_axes, (quantity, values) in zip(axes.T, quantities.items(), strict=True):
+        for ax, (name, embedding) in zip(column_of_axes, embeddings.items(), strict=True):
+            xy = np.asarray(embedding, dtype=float)
+            n_cells = len(values.codes) if isinstance(values, Categories) else len(values)
+            if xy.shape != (n_cells, 2):
+                raise ValueError(f"Embedding {name!r} has shape {xy.shape}; {quantity!r} colours {n_cells} cells.")
+            ax.set(xticks=[], yticks=[], box_aspect=1)
             ax.spines[:].set_color("0.8")
-            if row == 0:
+            drawn = _scatter(ax, xy, values, point_size or np.clip(4000 / len(xy), 1.0, 12.0))
+            if ax in axes[0]:
                 ax.set_title(quantity, fontsize=10)
-            if column == 0:
+            if ax in axes[:, 0]:
                 ax.set_ylabel(name, fontsize=10)
             if notes and (name, quantity) in notes:
                 ax.text(
                     0.97, 0.03, notes[name, quantity], transform=ax.transAxes, ha="right", va="bottom", fontsize=8,
                     bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.5},
                 )  # fmt: skip
-        _legend(figure, axes[-1, column], drawn, values)
+        if isinstance(values, Categories):
+            _add_legend(column_of_axes[-1], values, panel_size)
+        else:
+            _add_bar(column_of_axes[-1], drawn)
     return figure
+
+
+def _panels(n_rows: int, n_columns: int, side: float, below: float) -> tuple[Figure, np.ndarray]:
+    """Square panels of the wanted size, whatever is beside and below them."""
+    width = _LEFT + n_columns * (side + _GAP)
+    height = _TOP + n_rows * (side + _GAP) - _GAP + below
+    figure, axes = plt.subplots(n_rows, n_columns, figsize=(width, height), squeeze=False)
+    figure.subplots_adjust(
+        left=_LEFT / width, right=1 - _GAP / width, top=1 - _TOP / height, bottom=below / height,
+        wspace=_GAP / side, hspace=_GAP / side,
+    )  # fmt: skip
+    return figure, axes
 
 
 def _is_numeric(values: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
-def _scatter(ax: Axes, xy: np.ndarray, values: pd.Series, size: float):
-    order = np.random.default_rng(0).permutation(np.flatnonzero(np.isfinite(xy).all(axis=1)))
+def _scatter(ax: Axes, xy: np.ndarray, values: pd.Series | Categories, size: float):
+    shown = np.flatnonzero(np.isfinite(xy).all(axis=1))
+    order = np.random.default_rng(0).permutation(shown)
     style: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": True}
-    if _is_numeric(values):
+    if not isinstance(values, Categories):
         low, high = np.nanquantile(values, [0.01, 0.99])
         return ax.scatter(
             xy[order, 0], xy[order, 1], c=values.to_numpy()[order], cmap="viridis", vmin=low, vmax=high, **style
         )
-    categories = values.astype("category")
-    codes = categories.cat.codes.to_numpy()
-    colors = _category_colors(len(categories.cat.categories))
-    ax.scatter(xy[order, 0], xy[order, 1], c=[colors[c] if c >= 0 else "0.8" for c in codes[order]], **style)
-    return dict(zip(categories.cat.categories, colors, strict=True))
+    colors = values.cell_colors()
+    drawn = ax.scatter(xy[order, 0], xy[order, 1], c=[colors[i] for i in order], **style)
+    if values.numbered:
+        _number(ax, xy[shown], values.codes[shown], values.named)
+    return drawn
 
 
-def _category_colors(n: int) -> list:
-    return list(PALETTE[:n]) if n <= len(PALETTE) else [plt.get_cmap(_MANY)(x) for x in np.linspace(0, 1, n)]
+def _number(ax: Axes, xy: np.ndarray, codes: np.ndarray, named: Sequence[int]) -> None:
+    """Write the numbers of the legend among the cells of their categories, those of large ones first."""
+    sizes = np.bincount(codes[codes >= 0], minlength=max(named, default=0) + 1)
+    span = np.ptp(xy, axis=0) if len(xy) else np.ones(2)
+    room = np.where(span > 0, span, 1.0) * [0.085, 0.065]
+    taken: list[np.ndarray] = []
+    for i in sorted((i for i in named if sizes[i]), key=lambda i: -sizes[i]):
+        own = xy[codes == i]
+        at = own[np.argmin(((own - np.median(own, axis=0)) ** 2).sum(axis=1))]
+        near = np.argsort(((xy - at) ** 2).sum(axis=1), kind="stable")[: min(_NEAR, len(own))]
+        covers = any((np.abs(at - other) < room).all() for other in taken)
+        if covers or (codes[near] == i).mean() < 0.5:
+            continue
+        taken.append(at)
+        ax.text(
+            at[0], at[1], str(list(named).index(i) + 1), fontsize=7, ha="center", va="center", fontweight="bold",
+            path_effects=[withStroke(linewidth=1.8, foreground="white")],
+        )  # fmt: skip
 
 
-def _legend(figure: Figure, ax: Axes, drawn, values: pd.Series) -> None:
-    """Say below a column what its colours mean."""
-    if _is_numeric(values):
-        bar = figure.colorbar(drawn, ax=ax, location="bottom", shrink=0.7, aspect=25, pad=0.04)
-        bar.ax.tick_params(labelsize=7, length=2)
-        bar.outline.set_visible(False)
-        return
+def _columns(entries: Sequence[tuple[str, Any]], width: float) -> int:
+    longest = max((len(name) for name, _ in entries), default=0)
+    return int(np.clip(width / (0.3 + _LETTER * longest), 1, max(1, min(3, len(entries)))))
+
+
+def _legend_height(values: pd.Series | Categories, width: float) -> float:
+    if not isinstance(values, Categories):
+        return _BAR
+    entries = _entries(values, width)
+    return 0.1 + _LEGEND_ROW * -(-len(entries) // _columns(entries, width))
+
+
+def _entries(values: Categories, width: float) -> list[tuple[str, str | None]]:
+    most = int((width - 0.3) / _LETTER)
+    return [(name if len(name) <= most else f"{name[: most - 1]}…", color) for name, color in values.legend()]
+
+
+def _add_legend(ax: Axes, values: Categories, width: float) -> None:
+    entries = _entries(values, width)
     handles = [
-        plt.Line2D([], [], ls="", marker="o", ms=4, color=color, label=str(name)) for name, color in drawn.items()
+        plt.Line2D([], [], ls="", marker="o" if color else "", ms=4, color=color or "none", label=name)
+        for name, color in entries
     ]
     ax.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=min(len(handles), 3), fontsize=7,
-        frameon=False, handletextpad=0.1, columnspacing=0.8,
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=_columns(entries, width), fontsize=7,
+        frameon=False, handletextpad=0.1, columnspacing=0.8, borderpad=0.2, labelspacing=0.3,
     )  # fmt: skip
+
+
+def _add_bar(ax: Axes, drawn) -> None:
+    inside = ax.inset_axes((0.12, -0.075, 0.76, 0.035))
+    bar = ax.figure.colorbar(drawn, cax=inside, orientation="horizontal")
+    bar.ax.tick_params(labelsize=7, length=2)
+    bar.ax.locator_params(nbins=4)
+    bar.outline.set_visible(False)

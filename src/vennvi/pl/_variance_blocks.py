@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from vennvi.pl._spaces import PALETTE
+from vennvi.pl._palette import PALETTE
 
 _COLORS = {"covariates": "0.75", "shared": PALETTE[0], "private": PALETTE[1]}
 
 
 def variance_blocks(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw one bar a modality: covariates, then shared latents, then what the private ones add; they sum to all.
+    """Draw one bar a modality: covariates, then shared latents, then what the private ones add; the heights sum to all.
 
     Parameters
     ----------
@@ -25,7 +25,8 @@ def variance_blocks(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     The axes. A diamond marks what the *other* modalities explain through the shared latents, a black line what all
-    latents do; a part that explains less than nothing has no bar.
+    latents do. A part that explains less than nothing hangs below zero, and ``all`` is what stands above less what hangs
+    below.
 
     Examples
     --------
@@ -52,14 +53,15 @@ def variance_blocks(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     }
     if ax is None:
         ax = plt.subplots(figsize=(2.8 + 0.8 * len(modalities), 3.2), layout="constrained")[1]
-    x, bottom = np.arange(len(modalities)), np.zeros(len(modalities))
+    x, above, below = np.arange(len(modalities)), np.zeros(len(modalities)), np.zeros(len(modalities))
     for name, values in parts.items():
         if name == "covariates" and not (blocks["block"] == "covariates").any():
             continue
-        height = np.nan_to_num(values).clip(0)
+        height = np.nan_to_num(values)
         label = "private, beyond shared" if name == "private" else name
-        ax.bar(x, height, 0.62, bottom, color=_COLORS[name], label=label, zorder=2)
-        bottom += height
+        ax.bar(x, height, 0.62, np.where(height < 0, below, above), color=_COLORS[name], label=label, zorder=2)
+        above += height.clip(min=0)
+        below += height.clip(max=0)
     ax.hlines(percent("all", "alone"), x - 0.36, x + 0.36, color="black", linewidth=1.5, label="all", zorder=3)
     if (blocks["block"] == "cross").any():
         style = {"marker": "D", "s": 30, "facecolor": "white", "edgecolor": "black", "zorder": 4}

@@ -1,6 +1,6 @@
 """One self-contained HTML file about a trained model."""
 
-from vennvi.report._content import Section, image
+from vennvi.report._content import Image, Section, image
 from vennvi.report._render import render
 
-__all__ = ["Section", "image", "render"]
+__all__ = ["Image", "Section", "image", "render"]

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-_DPI = 110
+_DPI = 192  # two dots a pixel of the page
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Section:
     verdicts: tuple[str, ...] = ()
     """Sentences that start with ``"ok: "`` or ``"check: "``."""
     images: tuple[Image, ...] = ()
+    folded_images: dict[str, Image] = field(default_factory=dict)
+    """Images by caption that are closed at first."""
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     """Tables by caption."""
     folded: bool = False
@@ -47,7 +49,7 @@ def image(drawn: Figure | Axes, alt: str) -> Image:
     figure = drawn.get_figure(root=True) if isinstance(drawn, Axes) else drawn
     assert isinstance(figure, Figure)
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, bbox_inches="tight")
+    figure.savefig(buffer, format="png", dpi=_DPI, bbox_inches="tight", pil_kwargs={"optimize": True})
     plt.close(figure)
     png = buffer.getvalue()
     width = int.from_bytes(png[16:20], "big")  # of the PNG's header
