@@ -141,3 +141,17 @@ def test_sparse_product_is_the_dense_one(deflated):
     torch.testing.assert_close(found, meant.T @ by_product)
     with torch.no_grad():
         torch.testing.assert_close(sparse_product(x, weight, *out), meant @ weight)
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "poisson"])
+def test_no_cell_has_no_score(name):
+    """A minibatch in which every cell lacks the modality."""
+    likelihood, x, _, _, layer, _ = setting(name, missing=False)
+    nobody = stored(x[:0])
+    target = likelihood.target(nobody, torch.ones(0, 1))
+    hidden = torch.zeros(N_TERMS, 0, N_HIDDEN, requires_grad=True)
+    total, rows = likelihood.score(hidden, layer, target, torch.ones(N_TERMS, 0))
+    total.backward()
+    assert float(total) == 0
+    assert rows.shape == (N_TERMS, 0)
+    assert not layer.weight.grad.any()

@@ -66,7 +66,7 @@ class Entries:
 
     def add_to(self, x: Tensor) -> Tensor:
         """Add the matrix to each of some contiguous ones, shape ``(..., n, d)``, in place."""
-        for flat in x.view(-1, self.shape[0] * self.shape[1]).unbind():
+        for flat in self._flat(x):
             flat.index_add_(0, self.place, self.values)
         return x
 
@@ -78,9 +78,13 @@ class Entries:
         """Inner product of each row with that of other, contiguous matrices: ``(..., n, d)`` to ``(..., n)``."""
         products = [
             x.new_zeros(self.shape[0]).index_add_(0, self.rows, flat.index_select(0, self.place) * self.values)
-            for flat in x.view(-1, self.shape[0] * self.shape[1]).unbind()
+            for flat in self._flat(x)
         ]
         return torch.stack(products).view(x.shape[:-1])
+
+    def _flat(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Each of some matrices as one row, also where they have none."""
+        return x.view(x.shape[:-2].numel(), self.shape[0] * self.shape[1]).unbind()
 
 
 class SparseColumns:
