@@ -152,6 +152,6 @@ def test_no_cell_has_no_score(name):
     hidden = torch.zeros(N_TERMS, 0, N_HIDDEN, requires_grad=True)
     total, rows = likelihood.score(hidden, layer, target, torch.ones(N_TERMS, 0))
     total.backward()
-    assert float(total) == 0
+    assert total.item() == 0
     assert rows.shape == (N_TERMS, 0)
     assert not layer.weight.grad.any()
