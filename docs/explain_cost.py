@@ -39,6 +39,7 @@ def measure(call: Callable) -> tuple[float, float]:
 
     process = context.Process(target=child)
     process.start()
+    sender.close()  # else a child that fails is waited for forever
     found = receiver.recv()
     process.join()
     return found
