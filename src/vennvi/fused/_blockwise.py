@@ -111,10 +111,8 @@ class _BlockwiseScore(torch.autograd.Function):
             rows = hidden.new_zeros(n_terms, n)
             gradients = [torch.zeros_like(h), *(empty_gradient(p, n_chosen) for p in held)] if with_gradient else []
             width = max(_BLOCK.get(h.device.type, _BLOCK["cuda"]) // max(len(h), 1), 64)
-            room, done = (
-                h.new_empty(len(h) * min(width, n_chosen)),
-                0,
-            )  # one, as fetching it anew takes as long as a pass
+            # one room for all blocks: fetching it anew takes as long as a pass over it
+            room, done = h.new_empty(len(h) * min(width, n_chosen)), 0
             for start, stop in _blocks(chosen, width):
                 block, place = slice(start, stop), slice(done, done + stop - start)
                 w, b, *rest = (p[block] for p in held)

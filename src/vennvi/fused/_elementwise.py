@@ -1,7 +1,8 @@
 """Observation models that factorise over features: log-probability and its derivatives on a block of decoder outputs.
 
 Each rule takes the outputs ``o`` of shape ``(n_terms, n, b)``, which it may overwrite, and what belongs to the same ``b``
-features: values ``(n, b)``, dense or as :class:`~vennvi._sparse.Entries`, ``observed`` (``None``, ``(b,)`` or ``(n, b)``) and parameters ``(b,)``; besides, the size
+features: values ``(n, b)``, dense or as :class:`~vennvi._sparse.Entries`, ``observed`` (``None``, ``(b,)`` or ``(n, b)``)
+and parameters ``(b,)``; besides, the size
 ``(n, 1)`` and the weight of each row ``(n_terms, n)``. It returns the log-probability of each row, summed over the
 block, ``(n_terms, n)``; its derivative by ``o``, unweighted, ``(n_terms, n, b)``; and the derivatives of the weighted sum
 by the parameters, ``(b,)`` each. Terms that only depend on the values are left out.
@@ -47,7 +48,7 @@ def bernoulli(
     """
     log_size = size.log()
     largest = float(o.amax() + log_size.amax()) if o.numel() else 0.0
-    values = values.dense() if isinstance(values, Entries) and observed is not None else values
+    values = values if observed is None else _dense(values)
     if isinstance(values, Entries):
         rows = values.dot(o) + values.row_sums() * log_size.squeeze(-1)
     else:
@@ -63,6 +64,11 @@ def bernoulli(
         return rows, values.add_to(absent.sub_(1.0)), ()
     gradient = absent.add_(values - 1)
     return rows, gradient if observed is None else gradient.mul_(observed), ()
+
+
+def _dense(values: Tensor | Entries) -> Tensor:
+    """Values as one tensor: what is read where some entries are missing."""
+    return values.dense() if isinstance(values, Entries) else values
 
 
 def _sum_of_logs(p: Tensor, largest: float) -> Tensor:
@@ -100,7 +106,7 @@ def poisson(
     capped = o > MAX_LOG_RATE if o.numel() and float(o.amax()) > MAX_LOG_RATE else None
     log_rate = o if capped is None else o.clamp_max_(MAX_LOG_RATE)
     rate = torch.add(log_rate, log_size).exp_()
-    values = values.dense() if isinstance(values, Entries) and observed is not None else values
+    values = values if observed is None else _dense(values)
     if isinstance(values, Entries):
         rows = values.dot(log_rate).add_(values.row_sums() * log_size.squeeze(-1)).sub_(rate.sum(-1))
         derivative = values.add_to(rate.neg_())
@@ -130,7 +136,7 @@ def normal(
     (tensor([[-1.4189]]), tensor([[[1.]]]), tensor([0.]))
     """
     (sd,) = parameters
-    values = values.dense() if isinstance(values, Entries) else values
+    values = _dense(values)
     counted = torch.ones_like(sd) if observed is None else observed
     precision = counted / sd.square()
     error = o.neg_().add_(values)
