@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -33,7 +35,22 @@ def test_rows_are_those_chosen_in_their_order(stored):
 
 
 def test_sparse_minibatches_are_not_held_twice():
-    gathered = GatheredRows(2)
-    gathered.add(csr_tensor([0, 1], [0], torch.ones(1), 3), np.array([0]))
-    gathered.matrix()
-    assert not gathered._sparse
+    rng = np.random.default_rng(0)
+    parts = [sparse.random(100, 1000, 0.2, format="csr", dtype=np.float32, random_state=rng) for _ in range(20)]
+    batches = [csr_tensor(part.indptr, part.indices, part.data, 1000) for part in parts]
+    gathered = GatheredRows(2000)
+    tracemalloc.start()
+    for batch in batches:
+        gathered.add(batch, np.arange(100))
+    found = gathered.matrix()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.3 * (found.data.nbytes + found.indices.nbytes)
+
+
+def test_rows_with_more_entries_than_those_before_find_room():
+    dense, gathered = np.triu(np.ones((30, 30), np.float32))[::-1].copy(), GatheredRows(30)
+    for row in dense:
+        matrix = sparse.csr_matrix(row[None])
+        gathered.add(csr_tensor(matrix.indptr, matrix.indices, matrix.data, 30), np.array([0]))
+    np.testing.assert_array_equal(gathered.matrix().toarray(), dense)

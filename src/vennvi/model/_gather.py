@@ -1,4 +1,4 @@
-"""One matrix from minibatches, without a second copy of a dense one."""
+"""One matrix from minibatches, without a second copy of it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from torch import Tensor
 
 from vennvi._sparse import is_sparse
 
+#: Room for stored entries, over what the rows so far promise.
+_SPARE = 1.1
+
 
 class GatheredRows:
-    """Some rows of every minibatch: dense ones are written where they stay, in float32, sparse ones stacked at the end.
+    """Some rows of every minibatch below each other, written where they stay, in float32.
 
     Parameters
     ----------
@@ -34,12 +37,13 @@ class GatheredRows:
     def __init__(self, n_rows: int):
         self._n_rows, self._n_dense = n_rows, 0
         self._dense: NDArray[np.float32] | None = None
-        self._sparse: list[sparse.csr_array] = []
+        self._values, self._columns = np.empty(0, np.float32), np.empty(0, np.int32)
+        self._lengths, self._n_columns, self._n_stored = np.empty(0, np.int64), 0, 0
 
     def add(self, x: Tensor, rows: NDArray[np.integer]) -> None:
         """Take rows of a minibatch, dense or CSR."""
         if is_sparse(x):
-            self._sparse.append(lean_csr(x.cpu())[rows])
+            self._add_sparse(lean_csr(x.cpu())[rows])
             return
         if self._dense is None:
             self._dense = np.empty((self._n_rows, x.shape[1]), dtype=np.float32)
@@ -47,26 +51,31 @@ class GatheredRows:
         self._dense[self._n_dense : stop] = x[torch.as_tensor(rows, device=x.device)].cpu().numpy()
         self._n_dense = stop
 
+    def _add_sparse(self, part: sparse.csr_array) -> None:
+        self._lengths = np.concatenate([self._lengths, np.diff(part.indptr)])
+        self._n_columns = part.shape[1]
+        stored = slice(self._n_stored, self._n_stored + part.nnz)
+        if stored.stop > len(self._values):
+            # room for as many as the rows so far promise: what nobody writes to takes no memory
+            room = max(stored.stop, int(_SPARE * stored.stop / len(self._lengths) * self._n_rows))
+            self._values, self._columns = (_longer(a, room, stored.start) for a in (self._values, self._columns))
+        self._values[stored], self._columns[stored], self._n_stored = part.data, part.indices, stored.stop
+
     def matrix(self) -> NDArray[np.float32] | sparse.csr_array:
-        """All rows taken; asked for once."""
+        """All rows taken."""
         if self._dense is not None:
             return self._dense[: self._n_dense]
-        return self._stacked()
+        index = np.int32 if self._n_stored <= np.iinfo(np.int32).max else np.int64
+        starts = np.concatenate([[0], np.cumsum(self._lengths)]).astype(index)
+        entries = self._values[: self._n_stored], self._columns[: self._n_stored], starts
+        return sparse.csr_array(entries, shape=(len(self._lengths), self._n_columns))
 
-    def _stacked(self) -> sparse.csr_array:
-        """The sparse rows below each other; each minibatch is let go when its entries have moved, so that none is held twice."""
-        parts, self._sparse = self._sparse[::-1], []
-        lengths = np.concatenate([np.diff(part.indptr) for part in reversed(parts)])
-        starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        n_columns, values, columns = parts[0].shape[1], np.empty(starts[-1], np.float32), np.empty(starts[-1], np.int32)
-        done = 0
-        while parts:
-            part = parts.pop()
-            place = slice(done, done + part.nnz)
-            values[place], columns[place], done = part.data, part.indices, place.stop
-        if starts[-1] <= np.iinfo(np.int32).max:
-            starts = starts.astype(np.int32)
-        return sparse.csr_array((values, columns, starts), shape=(len(lengths), n_columns))
+
+def _longer(array: NDArray, length: int, n_kept: int) -> NDArray:
+    """A longer array that begins with the first entries of another."""
+    longer = np.empty(length, array.dtype)
+    longer[:n_kept] = array[:n_kept]
+    return longer
 
 
 def lean_csr(x: Tensor) -> sparse.csr_array:

@@ -181,7 +181,7 @@ class TrainMixin(UnsupervisedTrainingMixin):
         rows: dict[str, list] = {m: [] for m in self.modalities}
         nuisances: list[NDArray] = []
         seen = 0
-        for tensors in self._batches(None, cells, 1024):
+        for tensors in self._batches(None, cells, 128):
             tensors = {key: value.to(self.device) for key, value in tensors.items()}
             inputs = self.module._get_inference_input(tensors)
             depths = []
