@@ -90,6 +90,17 @@ def test_gp_even_asks_for_what_the_views_share():
     np.testing.assert_array_equal(data.label("y") == "positive", data.shared_factor[:, 0] > 1)
 
 
+def test_shuffled_pairs_are_the_same_samples_in_another_order():
+    experiment = get_experiment("gp-shuffled")
+    pairs, shuffled = (experiment.build(seed=2, **experiment.condition(name).params) for name in ("paired", "shuffled"))
+    np.testing.assert_array_equal(pairs.mdata["view1"].X, shuffled.mdata["view1"].X)
+    own, other = (data.mdata["view2"].X for data in (pairs, shuffled))
+    assert (own != other).any(axis=1).mean() > 0.9
+    np.testing.assert_array_equal(own[np.lexsort(own.T)], other[np.lexsort(other.T)])
+    assert sorted([*shuffled.train, *shuffled.test]) == list(range(500))
+    assert shuffled.shared_factor is None  # what the views share is nothing
+
+
 @pytest.mark.parametrize("as_sparse", [False, True], ids=["dense", "sparse"])
 def test_order_agrees_with_scipy(as_sparse):
     rng = np.random.default_rng(0)

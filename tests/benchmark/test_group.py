@@ -83,6 +83,7 @@ def test_the_targets_of_the_recommended_model():
         "gp": 8,
         "gp-wiggly": 1,
         "gp-even": 1,
+        "gp-shuffled": 1,
         "cll": 3,
         "brca": 3,
         "multiome-types": 1,
@@ -103,6 +104,23 @@ def test_the_targets_of_the_recommended_model():
         Reference(("PCA",), -0.01, "shared:atac"),
     )
     assert cell_type[1].bounds == (0.83,)
+
+
+def test_a_fraction_of_seeds_is_judged_and_shown_as_such(group, truth, tmp_path):
+    level = Reading("shared", "y", "auc_test", over=0.5)
+    own = dataclasses.replace(
+        group,
+        targets=(
+            Target("tiny", "low", "1+1+1", "seeds above chance", level, "≥", (0.95,)),
+            Target("tiny", "low", "1+1+1", "seeds above 1", dataclasses.replace(level, over=1.0), "≥", (0.5,)),
+        ),
+    )
+    verdicts, _ = run_group(own, tmp_path, models=[truth(), get_model("PCA+CCA")], progress=False)
+    assert [verdict.met for verdict in verdicts] == [True, False]
+    assert verdicts[1].shortfall == pytest.approx(0.5)
+    table = (tmp_path / "table.md").read_text()
+    assert "| seeds above chance | ≥ 0.95 | 2 of 2 runs | yes |" in table
+    assert "| seeds above 1 | ≥ 0.50 | 0 of 2 runs | no, by 0.500 |" in table
 
 
 def test_runs_every_member_once_and_judges(group, truth, tmp_path):
@@ -193,4 +211,4 @@ def test_on_the_command_line(group, tiny, tmp_path, monkeypatch):
     assert "max_epochs" in occupied.output
     unknown = runner.invoke(command_line.app, ["run", "nope"])
     assert unknown.exit_code == 2
-    assert "The groups are" in unknown.output
+    assert "The groups are" in " ".join(unknown.output.split())

@@ -15,7 +15,8 @@ each latent space      a nuisance such as log depth   ``linear_r2_test``, ``knn_
 ``private``            ``own private factor``         the mean over the modalities (recovery)
 ``private``            ``shared factor``              the largest over the modalities (leak)
 ``shared``             ``other views``                ``foscttm_test``, ``recall10_test`` and their ``_null``, of the
-                                                      unimodal shared latents, means over pairs of modalities
+                                                      unimodal shared latents, means over pairs of modalities;
+                                                      ``signal_test``, ``signal_test_p``: the test of a shared signal
 ``private:<modality>`` ``joint shared latents``,      ``linear_r2_test``, ``knn_r2_test``
                        ``data:<other modality>``
 ``predict:<source>``   ``data:<modality>``            ``deviance_explained_test`` (R² for real values)
@@ -46,12 +47,15 @@ from vennvi.metrics import (
     linear_probe,
     neighbour_purity,
     predictability,
+    shared_signal,
 )
+from vennvi.metrics._shared_signal import MIN_PAIRS
 
 #: Space, target, metric, value.
 Row = tuple[str, str, str, float]
 
 _N_COMPONENTS = 20
+_N_PERMUTATIONS = 999
 _FAMILIES = {"normal": "normal", "bernoulli": "bernoulli", "poisson": "poisson", "nb": "poisson", "zinb": "poisson"}
 
 
@@ -138,8 +142,8 @@ def _nuisances(fit: Fit, data: BenchmarkData) -> Iterator[Row]:
 def _alignment(fit: Fit, data: BenchmarkData) -> Iterator[Row]:
     if "shared" not in fit.spaces:
         return
-    spaces = [fit.spaces[shared_space(m)][data.test] for m in data.modalities if shared_space(m) in fit.spaces]
-    pairs = [alignment(a, b) for a, b in combinations(spaces, 2)]
+    spaces = {m: fit.spaces[shared_space(m)][data.test] for m in data.modalities if shared_space(m) in fit.spaces}
+    pairs = [alignment(a, b) for a, b in combinations(spaces.values(), 2)]
     if pairs:
         for metric, name in (
             ("foscttm_test", "foscttm"),
@@ -148,6 +152,10 @@ def _alignment(fit: Fit, data: BenchmarkData) -> Iterator[Row]:
             ("recall10_test_null", "recall_null"),
         ):
             yield "shared", "other views", metric, float(np.mean([getattr(pair, name) for pair in pairs]))
+        if len(data.test) >= MIN_PAIRS:
+            signal = shared_signal(spaces, n_permutations=_N_PERMUTATIONS)
+            yield "shared", "other views", "signal_test", signal.statistic
+            yield "shared", "other views", "signal_test_p", signal.p_value
 
 
 def _leakage(fit: Fit, data: BenchmarkData) -> Iterator[Row]:

@@ -1,7 +1,7 @@
 r"""Targets as data: what a number must reach, and whether the results reach it.
 
-A target compares the subject's median over seeds :math:`v` with the strictest of its bounds :math:`b_i`, numbers or medians of
-other models:
+A target compares the subject's median over seeds :math:`v` (or the fraction of seeds over a threshold) with the strictest of
+its bounds :math:`b_i`, numbers or what other models reach:
 
 .. math:: v \ge \max_i b_i \qquad\text{or}\qquad v \le \min_i b_i, \qquad \text{missed by } \max_i b_i - v \text{ or } v - \min_i b_i
 """
@@ -23,12 +23,23 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Reading:
-    """A metric of a target from a space; with ``above_null``, less its no-information level, seed by seed."""
+    """A metric of a target from a space.
+
+    Parameters
+    ----------
+    space, target, metric
+        Which result rows.
+    above_null
+        Whether to take off the no-information level, seed by seed.
+    over
+        Read the fraction of seeds whose number is over this one, instead of the median over seeds.
+    """
 
     space: str
     target: str
     metric: str
     above_null: bool = False
+    over: float | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +154,7 @@ def judge(target: Target, results: pd.DataFrame, subject: str, others: Sequence[
     known = [bound for bound in bounds if bound is not None]
     return Verdict(
         target,
-        found=spread(_values(rows, subject, target.reading, target.reading.space)),
+        found=_spread(rows, subject, target.reading, target.reading.space),
         n_failed=broken["seed"].nunique(),
         bound=target.best(known, key=lambda bound: bound.value) if len(known) == len(bounds) else None,
         best_other=_bound(Reference(), target, rows, [name for name in others if name in set(rows["model"])]),
@@ -156,13 +167,22 @@ def _bound(bound: float | Reference, target: Target, rows: pd.DataFrame, others:
     space, models = bound.space or target.reading.space, bound.models or tuple(others)
     if not set(models) <= set(rows["model"]):
         return None
-    medians = {model: spread(_values(rows, model, target.reading, space)).median for model in models}
+    medians = {model: _spread(rows, model, target.reading, space).median for model in models}
     # a model that ran but has no such space sets no bound
     known = {model: median for model, median in medians.items() if not np.isnan(median)}
     if not known:
         return None
     model = target.best(known, key=known.__getitem__)
     return Bound(known[model] + bound.margin, model, space, bound.margin)
+
+
+def _spread(rows: pd.DataFrame, model: str, reading: Reading, space: str) -> Spread:
+    """What the seeds say: their median and range, or a fraction of them."""
+    values = _values(rows, model, reading, space)
+    if reading.over is None or values.empty:
+        return spread(values)
+    fraction = float((values > reading.over).mean())
+    return Spread(fraction, fraction, fraction, len(values))
 
 
 def _values(rows: pd.DataFrame, model: str, reading: Reading, space: str) -> pd.Series:

@@ -56,7 +56,10 @@ def target_report(group: Group, verdicts: Sequence[Verdict], results: pd.DataFra
 
 def _row(verdict: Verdict) -> str:
     target = verdict.target
-    found = f"{verdict.found}" if verdict.found.n else "–"
+    found = "–"
+    if verdict.found.n:
+        n = verdict.found.n
+        found = f"{verdict.found}" if target.reading.over is None else f"{verdict.found.median * n:.0f} of {n} runs"
     failed = f" ({verdict.n_failed} failed)" if verdict.n_failed else ""
     other = verdict.best_other
     return markdown_row(

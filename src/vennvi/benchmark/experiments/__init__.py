@@ -10,6 +10,7 @@ from vennvi.benchmark.experiments.cll import CLL, CLL_ALL_SAMPLES
 from vennvi.benchmark.experiments.gp import EVEN, GP, THREE_VIEWS, WIGGLY
 from vennvi.benchmark.experiments.multiome import MULTIOME
 from vennvi.benchmark.experiments.multiome_types import MULTIOME_TYPES
+from vennvi.benchmark.experiments.shuffled import SHUFFLED
 
 __all__ = ["EXPERIMENTS", "get_experiment"]
 
@@ -18,6 +19,7 @@ _ALL = (
     WIGGLY,
     EVEN,
     THREE_VIEWS,
+    SHUFFLED,
     CLL,
     CLL_ALL_SAMPLES,
     BRCA,

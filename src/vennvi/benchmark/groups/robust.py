@@ -11,6 +11,7 @@ from vennvi.benchmark.experiments.citeseq_types import CITESEQ_TYPES
 from vennvi.benchmark.experiments.cll import CLL
 from vennvi.benchmark.experiments.gp import EVEN, GP, WIGGLY
 from vennvi.benchmark.experiments.multiome_types import MULTIOME_TYPES
+from vennvi.benchmark.experiments.shuffled import SHUFFLED
 
 _REAL = ("VennVI", "MMVAEPlusPlus", "PCA+CCA")
 _ALL = Reference()
@@ -77,6 +78,12 @@ def _cells(experiment: str, modalities: Mapping[str, str], joint: float | None =
         yield Target(*where, title, crossed, "≥", (_ALL,))
 
 
+def _null() -> Iterator[Target]:
+    p = Reading("shared", "other views", "signal_test_p", over=0.05)
+    quantity = "shuffled pairs: runs with p > .05 of the test of a shared signal"
+    yield Target("gp-shuffled", "shuffled", _SMALL, quantity, p, "≥", (0.95,))
+
+
 ROBUST = Group(
     name="robust",
     title="Does VennVI, with its defaults, keep what is shared and only that, on all data?",
@@ -85,6 +92,7 @@ ROBUST = Group(
         Member(GP, tuple(_GP), (_SMALL, _LARGE), _REAL),
         Member(WIGGLY, ("100/100",), (_SMALL,), _REAL),
         Member(EVEN, ("100/100",), (_SMALL,), _REAL),
+        Member(SHUFFLED, ("shuffled",), (_SMALL,), ("VennVI", "PCA+CCA")),
         Member(CLL, tuple(_CLL), (_SMALL,), _REAL),
         Member(BRCA, _BRCA, (_SMALL,), _REAL),
         Member(MULTIOME_TYPES, ("4000",), ("15+10+10",), MULTIOME_TYPES.models),
@@ -94,6 +102,7 @@ ROBUST = Group(
         *(t for size in (_SMALL, _LARGE) for name, least in _GP.items() for t in _synthetic("gp", name, size, least)),
         *_synthetic("gp-wiggly", "100/100", _SMALL, Reference((_CCA,), 0.03)),
         *_synthetic("gp-even", "100/100", _SMALL, Reference((_CCA,), 0.02)),
+        *_null(),
         *(target for name, joint in _CLL.items() for target in _cll(name, joint)),
         *(target for name in _BRCA for target in _brca(name)),
         *_cells("multiome-types", {"rna": "RNA", "atac": "ATAC"}, joint=0.83),
