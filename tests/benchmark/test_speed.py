@@ -47,6 +47,7 @@ from vennvi.benchmark.speed._report import write_report
 from vennvi.benchmark.speed._results import COLUMNS as COLUMNS_ON_DISK
 from vennvi.benchmark.speed._run import n_threads
 from vennvi.benchmark.speed._summary import growth_ratio, profile_of, round_ratios, summarise_speed
+from vennvi.benchmark.speed._table import _quality
 from vennvi.benchmark.speed._worker import work
 
 N_OBS = 40
@@ -607,6 +608,29 @@ def test_seconds_to_a_quality_are_those_of_the_shortest_training_that_reaches_it
     )
     assert quality.RECOVERED.seconds(rows, "VennVI") == 3.0
     assert np.isnan(quality.RECOVERED.seconds(rows, "MMVAEPlusPlus"))
+
+
+def test_the_report_says_who_reaches_the_level_and_when():
+    rows = pd.DataFrame(
+        [
+            ("gp-recovery", "VennVI", 5, 0, "ok", 2.0, 0.97),
+            ("gp-recovery", "multivae-MMVAEPlus", 5, 0, "ok", 9.0, 0.1),
+            ("rna-atac-types", "MULTIVI", 60, 0, "ok", 80.0, 0.76),
+        ],
+        columns=["task", "model", "epochs", "seed", "status", "seconds", "value"],
+    )
+    text = "\n".join(_quality(rows))
+    assert "0.95 is reached: VennVI in 2.00 s; MMVAE+ (multivae) not." in text
+    assert "0.75 is reached: MULTIVI in 80.00 s." in text
+
+
+def test_peers_are_asked_for_the_same_quality_where_they_apply():
+    asked = {task.name: task.models for task in quality.TASKS if task.level is not None}
+    assert all({"VennVI", "MMVAEPlusPlus"} < set(models) for models in asked.values())
+    peers = {name for models in asked.values() for name in models} - {"VennVI", "MMVAEPlusPlus"}
+    assert peers == {"multivae-MMVAEPlus", "MULTIVI", "TOTALVI"}
+    for task in quality.TASKS:
+        assert (*task.reading[:3],) in {headline.key for headline in task.experiment.headlines}
 
 
 def test_deviances_are_compared_at_the_longest_training():

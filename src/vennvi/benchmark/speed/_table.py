@@ -11,7 +11,7 @@ from vennvi.benchmark._table import markdown_row, run_with
 from vennvi.benchmark.speed._contestants import CONTESTANTS
 from vennvi.benchmark.speed._growth import AXES
 from vennvi.benchmark.speed._profile import CATEGORIES
-from vennvi.benchmark.speed._quality import TASKS, model_of
+from vennvi.benchmark.speed._quality import TASKS, QualityTask, model_of
 from vennvi.benchmark.speed._workload import Workload
 
 #: Columns about memory: title, column of the summary, digits.
@@ -193,7 +193,18 @@ def _quality(quality: pd.DataFrame) -> list[str]:
         ]  # fmt: skip
         title = f"{task.title[0].upper()}{task.title[1:]}"
         lines += [f"### {title}", "", *_table(["", "epochs", "seeds", "seconds", task.reading[2]], rows)]
+        if task.level is not None:
+            lines += [_reached(task, own), ""]
     return lines
+
+
+def _reached(task: QualityTask, rows: pd.DataFrame) -> str:
+    """One sentence: who reaches the level, in how many seconds."""
+    seconds = {str(model): task.seconds(rows, str(model)) for model in rows["model"].unique()}
+    said = [
+        f"{model_of(model).label} {'not' if np.isnan(s) else f'in {_seconds(s)} s'}" for model, s in seconds.items()
+    ]
+    return f"{task.level:g} is reached: {'; '.join(said)}."
 
 
 def _reasons(results: pd.DataFrame) -> list[str]:
