@@ -167,3 +167,60 @@ def test_a_constant_modality_has_no_variates(constant):
         assert np.isfinite(projection.loadings).all()
         assert projection.weight.any() != (m in constant)
         assert m not in constant or not projection.agreement.any()
+
+
+@pytest.mark.parametrize("narrow", ["one feature", "three cells"])
+def test_a_modality_with_little_to_say_leaves_the_others_their_variates(narrow):
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(600, 4))
+    x = {m: shared @ rng.normal(size=(4, 30)) + rng.normal(size=(600, 30)) for m in "ab"}
+    rows = everyone(x)
+    pair = canonical_projections(x, rows, 600, n_canonical=10)
+    x["c"], rows["c"] = (
+        (rng.normal(size=(600, 1)), np.arange(600))
+        if narrow == "one feature"
+        else (rng.normal(size=(3, 30)), [7, 8, 9])
+    )
+    three = canonical_projections(x, {m: np.asarray(r) for m, r in rows.items()}, 600, n_canonical=10)
+    for m in "ab":
+        np.testing.assert_allclose(np.sort(three[m].agreement)[-4:], np.sort(pair[m].agreement)[-4:], atol=0.05)
+        z = np.c_[x[m] @ three[m].weight, np.ones(600)]
+        residual = shared - z @ np.linalg.lstsq(z, shared, rcond=None)[0]
+        assert 1 - residual.var() / shared.var() > 0.9
+    assert all(np.isfinite(three["c"].weight).all() and np.isfinite(three["c"].loadings).all() for _ in "c")
+
+
+def test_what_a_modality_shares_with_one_other_counts_wherever_it_comes():
+    """c shares one factor with a; the ten that a and b share come first for all three together."""
+    rng = np.random.default_rng(0)
+    s = rng.normal(size=(1000, 11))
+    x = {
+        "a": s @ rng.normal(size=(11, 60)) + rng.normal(size=(1000, 60)),
+        "b": s[:, :10] @ rng.normal(size=(10, 60)) + rng.normal(size=(1000, 60)),
+        "c": np.hstack(
+            [0.5 * s[:, 10:] @ rng.normal(size=(1, 20)), 2 * rng.normal(size=(1000, 3)) @ rng.normal(size=(3, 20))]
+        )
+        + rng.normal(size=(1000, 40)),
+    }
+    found = canonical_projections(x, everyone(x), 1000, n_canonical=30)["c"]
+    best = found.agreement.argmax()
+    assert found.agreement[best] > 0.5
+    assert best > 3
+    assert abs(np.corrcoef((x["c"] @ found.weight)[:, best], s[:, 10])[0, 1]) > 0.7
+    assert np.sort(found.agreement)[-3] < 0.3
+
+
+@pytest.mark.parametrize("n_others", [0, 1, 2])
+def test_a_modality_that_no_cell_has_is_zeros(n_others):
+    _, x = views(n_views=2)
+    x = dict(list(x.items())[:n_others])
+    rows = everyone(x)
+    alone = canonical_projections(x, rows, 300, n_canonical=3)
+    x["never"], rows["never"] = np.empty((0, 4)), np.empty(0, dtype=int)
+    found = canonical_projections(x, rows, 300, n_canonical=3)
+    nothing = found.pop("never")
+    assert nothing.weight.shape == (4, 3)
+    assert nothing.loadings.shape == (3, 4)
+    assert not any(part.any() for part in (nothing.weight, nothing.mean, nothing.agreement, nothing.loadings))
+    for m, projection in found.items():
+        np.testing.assert_array_equal(projection.weight, alone[m].weight)

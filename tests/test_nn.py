@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy import sparse
 
-from vennvi.canonical import canonical_projections
+from vennvi.canonical import Projection, canonical_projections
 from vennvi.data._dataset import csr_tensor
-from vennvi.nn import Encoder
+from vennvi.nn import CanonicalHead, Encoder
 
 
 def started_encoder(x, other, residual_private=True, n_canonical=4):
@@ -105,3 +105,16 @@ def test_projection_takes_no_gradient(data):
     (shared.loc.sum() + private.loc.sum()).backward()
     assert encoder.canonical.projection.weight.grad is None
     assert encoder.input.weight.grad.abs().sum() > 0
+
+
+def test_the_variates_that_agree_are_explained_wherever_they_come():
+    agreement = np.zeros(30)
+    agreement[[2, 27]] = 0.9, 0.6
+    rng = np.random.default_rng(0)
+    projection = Projection(rng.normal(size=(6, 30)), np.zeros(6), agreement, 0.01, rng.normal(size=(30, 6)))
+    head = CanonicalHead(6, 30, 2, 8)
+    head.start(projection)
+    x = torch.randn(5, 6)
+    coefficients, loadings = head.explained(head.projection(x))
+    variates = x.numpy() @ projection.weight[:, [2, 27]]
+    np.testing.assert_allclose(coefficients @ loadings, variates @ projection.loadings[[2, 27]], rtol=1e-4, atol=1e-5)

@@ -36,7 +36,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
-    """Folder to write into, beside ``path``; it takes the place of ``path`` if all went well.
+    """Folder to write into, beside ``path``; it takes the place of ``path`` if all went well, which stays otherwise.
 
     Raises
     ------
@@ -64,7 +64,12 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False) -> Iterator[Path
         yield part
         if path.exists():
             os.replace(path, old)
-        os.replace(part, path)
+        try:
+            os.replace(part, path)
+        except BaseException:
+            if old.exists():
+                os.replace(old, path)
+            raise
     finally:
         for leftover in (part, old):
             if leftover.is_dir():

@@ -58,8 +58,9 @@ class Projection:
     mean: Array
     """Shape ``(n_features,)``."""
     agreement: Array
-    """Correlation of each variate with that of the modality that agrees best, on held-out cells, between 0 and 1,
-    non-increasing by isotonic regression; shape ``(n_canonical,)``. 1 if there is one modality only."""
+    """Correlation of each variate with that of the modality that agrees best, on held-out cells, between 0 and 1; shape
+    ``(n_canonical,)``. By isotonic regression it does not increase in the order of the correlations in sample, which with two
+    modalities is that of the variates. 1 if there is one modality only."""
     error: float
     """Standard error of an agreement of zero, :math:`n^{-1/2}` of the cells that have another modality too."""
     loadings: Array
@@ -87,7 +88,8 @@ def canonical_projections(
     n_obs
         Number of cells in all.
     n_canonical
-        Canonical variates to return; fewer than asked for are padded with zeros.
+        Canonical variates to return; fewer than asked for are padded with zeros. There are as many as the principal components
+        of all modalities but the one with the most: each variate takes one of another modality.
     n_components
         Largest number of principal components of each modality.
     nuisance
@@ -98,7 +100,7 @@ def canonical_projections(
 
     Returns
     -------
-    The projection of each modality.
+    The projection of each modality; zeros where no cell has it.
 
     Examples
     --------
@@ -113,6 +115,10 @@ def canonical_projections(
     >>> bool(found["a"].agreement[0] > 0.9 > 0.3 > found["a"].agreement[1])
     True
     """
+    given = matrices
+    matrices = {m: x for m, x in given.items() if x.shape[0]}
+    if not matrices:
+        return {m: _nothing(x.shape[1], n_canonical) for m, x in given.items()}
     scales, means, maps, scores = {}, {}, {}, {}
     for m, x in matrices.items():
         means[m], scales[m] = _moments(x)
@@ -122,8 +128,10 @@ def canonical_projections(
             scores[m] = _residual(scores[m], nuisance[rows[m]])
     grams = _Grams(scores, rows, n_obs, seed)
     with _one_thread():
-        k, ridge, agreement = _choose(grams, n_canonical, n_obs)
-        weights = _variates(grams.total(), k, ridge, n_canonical)
+        k, ridge, profile = _choose(grams, n_canonical, n_obs)
+        total = grams.total()
+        weights = _variates(total, k, ridge, n_canonical)
+        agreement = {m: _unsorted(profile[m], order) for m, order in _own_order(weights, total).items()}
     projections = {}
     for m, x in matrices.items():
         weight = (maps[m][:, : len(weights[m])] * scales[m][:, None]) @ weights[m]
@@ -141,7 +149,13 @@ def canonical_projections(
             grams.error(m),
             np.pad(loadings, ((0, missing), (0, 0))),
         )
-    return projections
+    return {m: projections[m] if m in projections else _nothing(x.shape[1], n_canonical) for m, x in given.items()}
+
+
+def _nothing(n_features: int, n_canonical: int) -> Projection:
+    """The projection of a modality that no cell has."""
+    weight = np.zeros((n_features, n_canonical))
+    return Projection(weight, np.zeros(n_features), np.zeros(n_canonical), 0.0, weight.T.copy())
 
 
 # ------------------------------------------------------------------------------------------------ principal components
@@ -263,7 +277,8 @@ def _variates(gram: Mapping, k: int, ridge: float, n_canonical: int) -> dict[str
     blocks = [[whiten[a][:, None] * gram[a, b][:k, :k] * whiten[b] for b in names] for a in names]
     matrix = np.block(blocks)
     size = len(matrix)
-    n = min([n_canonical, *(len(w) for w in whiten.values() if len(w))]) if size else 0
+    widths = [len(w) for w in whiten.values() if len(w)]
+    n = min(n_canonical, size - max(widths) if len(widths) > 1 else size)
     if not n:  # constant modalities
         return {m: np.zeros((len(w), 0)) for m, w in whiten.items()}
     _, vectors = eigh((matrix + matrix.T) / 2, subset_by_index=(size - n, size - 1))
@@ -274,27 +289,51 @@ def _variates(gram: Mapping, k: int, ridge: float, n_canonical: int) -> dict[str
     return weights
 
 
+def _correlations(weights: Mapping[str, Array], gram: Mapping) -> dict[str, Array]:
+    """Correlation of each modality's variates with those of the others, shape ``(n_others, n_variates)`` each."""
+
+    def products(a: str, b: str) -> Array:
+        return np.einsum("ik,ij,jk->k", weights[a], gram[a, b][: len(weights[a]), : len(weights[b])], weights[b])
+
+    variance = {m: np.clip(products(m, m), 1e-12, None) for m in weights}
+    return {
+        a: np.array([products(a, b) / np.sqrt(variance[a] * variance[b]) for b in weights if b != a]) for a in weights
+    }
+
+
+def _own_order(weights: Mapping[str, Array], gram: Mapping) -> dict[str, NDArray[np.intp]]:
+    """Variates of each modality by their best correlation with another one, falling; of two modalities as they are.
+
+    What comes first for all modalities together need not for one that shares little with the rest.
+    """
+    if sum(len(w) > 0 for w in weights.values()) < 3:
+        return {m: np.arange(w.shape[1]) for m, w in weights.items()}
+    return {m: np.argsort(-r.max(axis=0), kind="stable") for m, r in _correlations(weights, gram).items()}
+
+
+def _unsorted(values: Array, order: NDArray[np.intp]) -> Array:
+    """Undo an ordering."""
+    back = np.empty_like(values)
+    back[order] = values
+    return back
+
+
 def _agreement(grams: _Grams, k: int, ridge: float, n_canonical: int) -> dict[str, Array]:
-    """Correlation of each variate with the best agreeing other modality's, mean over the folds held out."""
+    """Correlation with the best agreeing other modality, mean over the folds held out, in each modality's own order."""
     folds: dict[str, list[Array]] = {m: [] for m in grams.names}
     for fold in range(_N_FOLDS):
-        weights = _variates(grams.total(but=fold), k, ridge, n_canonical)
-        held = grams.held_out(fold)
-
-        def products(a: str, b: str, weights=weights, held=held) -> Array:
-            return np.einsum("ik,ij,jk->k", weights[a], held[a, b][: len(weights[a]), : len(weights[b])], weights[b])
-
-        variance = {m: np.clip(products(m, m), 1e-12, None) for m in grams.names}
-        for a in grams.names:
-            others = [products(a, b) / np.sqrt(variance[a] * variance[b]) for b in grams.names if b != a]
-            folds[a].append(np.array(others))
+        seen = grams.total(but=fold)
+        weights = _variates(seen, k, ridge, n_canonical)
+        orders = _own_order(weights, seen)
+        for m, others in _correlations(weights, grams.held_out(fold)).items():
+            folds[m].append(others[:, orders[m]])
     means = {m: np.mean(values, axis=0).max(axis=0) for m, values in folds.items()}
     # the largest of fifty chance correlations is no small one: averaged over neighbours where they are out of order
     return {m: np.clip(isotonic_regression(r, increasing=False), 0, 1) if len(r) else r for m, r in means.items()}
 
 
 def _choose(grams: _Grams, n_canonical: int, n_obs: int) -> tuple[int, float, dict[str, Array]]:
-    """Number of components, ridge, and the agreement that they reach on held-out cells."""
+    """Number of components, ridge, and the agreement that they reach on held-out cells, in each modality's own order."""
     widest = max(len(grams.folds[0][m, m][0]) for m in grams.names)
     sizes = sorted({min(k, widest) for k in (max(n_obs // 5, 1), 50, 100) if k <= 100})
     if len(grams.names) == 1:

@@ -79,6 +79,7 @@ class CanonicalHead(nn.Module):
     """
 
     explained_loadings: Tensor
+    explained_variates: Tensor
 
     def __init__(self, n_input: int, n_canonical: int, n_shared: int, n_hidden: int, n_covariates: int = 0):
         super().__init__()
@@ -87,7 +88,9 @@ class CanonicalHead(nn.Module):
         self.linear = nn.Linear(n_canonical, n_shared, bias=False)
         self.hidden = nn.Sequential(nn.Linear(n_canonical + n_covariates, n_hidden), nn.LeakyReLU())
         self.output = nn.Linear(n_hidden, 2 * n_shared)
-        self.register_buffer("explained_loadings", torch.zeros(min(n_canonical, MAX_EXPLAINED_VARIATES), n_input))
+        n_explained = min(n_canonical, MAX_EXPLAINED_VARIATES)
+        self.register_buffer("explained_loadings", torch.zeros(n_explained, n_input))
+        self.register_buffer("explained_variates", torch.arange(n_explained))
         with torch.no_grad():  # at the start the latents are the first canonical variates, nearly
             self.linear.weight.copy_(torch.eye(n_shared, n_canonical))
             self.output.weight[:n_shared].mul_(0.1)
@@ -100,14 +103,16 @@ class CanonicalHead(nn.Module):
         weight = torch.as_tensor(projection.weight * shrink)
         self.projection.weight.data.copy_(weight)
         self.projection.bias.data.copy_(-(torch.as_tensor(projection.mean) @ weight))
-        n = len(self.explained_loadings)
-        fraction = np.clip((agreement[:n] + margin) / WHOLE_AGREEMENT, 0, 1) * (shrink[:n] > 0)
-        scale = np.divide(fraction, shrink[:n], out=np.zeros_like(fraction), where=shrink[:n] > 0)
-        self.explained_loadings.copy_(torch.as_tensor(scale[:, None] * projection.loadings[:n]))
+        agreeing = np.sort(np.argsort(-agreement, kind="stable")[: len(self.explained_loadings)])
+        shrink, loadings = shrink[agreeing], projection.loadings[agreeing]
+        fraction = np.clip((agreement[agreeing] + margin) / WHOLE_AGREEMENT, 0, 1) * (shrink > 0)
+        scale = np.divide(fraction, shrink, out=np.zeros_like(fraction), where=shrink > 0)
+        self.explained_loadings.copy_(torch.as_tensor(scale[:, None] * loadings))
+        self.explained_variates.copy_(torch.as_tensor(agreeing))
 
     def explained(self, variates: Tensor) -> tuple[Tensor, Tensor]:
         """What the agreeing variates explain of the input, as a product: ``(n, k)`` and ``(k, n_input)``."""
-        return variates[:, : len(self.explained_loadings)], self.explained_loadings
+        return variates[:, self.explained_variates], self.explained_loadings
 
     def forward(self, variates: Tensor, covariates: Tensor | None = None) -> Normal:
         """Posterior of the shared latent, from the variates ``(n, n_canonical)`` and what the encoders read besides."""

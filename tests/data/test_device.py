@@ -63,6 +63,18 @@ def test_training_is_that_from_memory(monkeypatch):
         np.testing.assert_allclose(histories[1][key], curve, rtol=1e-5, err_msg=key)
 
 
+def test_nothing_stays_on_the_device_after_the_training(monkeypatch):
+    monkeypatch.setattr(_manager, "fits", lambda dataset, device: True)
+    mdata = toy_mudata(2)
+    vennvi.MMVAE.setup_mudata(mdata)
+    model = vennvi.MMVAE(mdata, n_shared=2, n_private=2)
+    model.train(1, accelerator="cpu", check_val_every_n_epoch=1, enable_progress_bar=False)
+    for loader in (model.trainer.train_dataloader, model.trainer.val_dataloaders):  # which outlive it
+        assert not loader.dataset._kept
+    again = model.get_latent_representation()
+    assert np.isfinite(again).all()
+
+
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks", "ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.parametrize("given", ["settings", "argument"])
 def test_data_stay_in_memory_for_workers(monkeypatch, given):

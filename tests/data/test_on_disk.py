@@ -383,6 +383,18 @@ def test_refuses_what_is_no_mudata_and_what_exists(mdata, collection, tmp_path):
     assert not list((tmp_path / "old.zarr").iterdir())
 
 
+def test_parts_of_a_split_that_are_left_out_are_empty(collection):
+    train, test = np.arange(0, N_OBS, 2), np.arange(1, N_OBS, 2)
+    for given, sizes in (
+        ([train, None, test], (len(train), 0, len(test))),
+        ([train, test], (len(train), len(test), 0)),
+        ([train], (len(train), 0, 0)),
+    ):
+        datamodule = vennvi.data.AnnbatchMuDataModule(collection, external_indexing=given)
+        assert (datamodule.n_train, datamodule.n_val, len(datamodule.test_idx)) == sizes
+        np.testing.assert_array_equal(datamodule.train_idx, train)
+
+
 def test_refuses_what_does_not_belong_together(mdata, collection, tmp_path):
     Module, cls = vennvi.data.AnnbatchMuDataModule, vennvi.MMVAE
     with pytest.raises(FileNotFoundError, match="no folder"):
@@ -394,6 +406,10 @@ def test_refuses_what_does_not_belong_together(mdata, collection, tmp_path):
         Module(collection, batch_size=0)
     with pytest.raises(IndexError):
         Module(collection, external_indexing=[[0, N_OBS]])
+    with pytest.raises(ValueError, match="names a cell twice"):
+        Module(collection, external_indexing=[[0, 1, 2], None, [2, 3]])
+    with pytest.raises(ValueError, match="has 4 parts"):
+        Module(collection, external_indexing=[[0], [1], [2], [3]])
     datamodule = Module(collection)
     with pytest.raises(ValueError, match="not more than 1 together"):
         datamodule.set_split(0.8, 0.3)
@@ -401,6 +417,8 @@ def test_refuses_what_does_not_belong_together(mdata, collection, tmp_path):
     model = cls(registry=datamodule.registry)
     with pytest.raises(ValueError, match="pass `datamodule`"):
         model.train(**options)
+    with pytest.raises(ValueError, match=r"`datasplitter_kwargs` \(external_indexing\) are for data in memory"):
+        model.train(datamodule=datamodule, datasplitter_kwargs={"external_indexing": [[0], None, [1]]}, **options)
     other = Module(vennvi.data.write_collection(mdata[:, mdata.var_names[1:]].copy(), tmp_path / "other.zarr"))
     with pytest.raises(ValueError, match="variables of modality 'rna'"):
         model.train(datamodule=other, **options)

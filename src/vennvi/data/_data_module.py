@@ -43,7 +43,8 @@ class AnnbatchMuDataModule(LightningDataModule):
         Whether to shuffle the training cells, differently in each epoch: blocks of ``chunk_size`` neighbours come in random
         order, and minibatches are drawn from as many as are in memory.
     external_indexing
-        Rows to train on, to validate on and to test on, instead of a split; as in :class:`~scvi.dataloaders.DataSplitter`.
+        Rows to train on, to validate on and to test on, instead of a split; as in :class:`~scvi.dataloaders.DataSplitter`,
+        ``None`` and what is left out are no rows.
     chunk_size
         Neighbouring cells that are read together.
     preload_nchunks
@@ -75,7 +76,7 @@ class AnnbatchMuDataModule(LightningDataModule):
         path: Path | str,
         batch_size: int = 128,
         shuffle: bool = True,
-        external_indexing: Sequence[Sequence[int] | NDArray] | None = None,
+        external_indexing: Sequence[Sequence[int] | NDArray | None] | None = None,
         chunk_size: int = 128,
         preload_nchunks: int = 32,
         seed: int | None = None,
@@ -96,9 +97,7 @@ class AnnbatchMuDataModule(LightningDataModule):
             preload_nchunks,
         )
         self._seed = int(seed if seed is not None else (settings.seed or 0))
-        self._external = (
-            None if external_indexing is None else [cell_positions(self.n_obs, i) for i in external_indexing]
-        )
+        self._external = None if external_indexing is None else _three_parts(external_indexing, self.n_obs)
         self.set_split(train_size=1.0)
 
     @property
@@ -160,8 +159,7 @@ class AnnbatchMuDataModule(LightningDataModule):
         """
         self.set_batch_size(batch_size)
         if self._external is not None:
-            parts = [*self._external, *(np.empty(0, dtype=np.int64) for _ in range(3 - len(self._external)))]
-            self.train_idx, self.val_idx, self.test_idx = parts
+            self.train_idx, self.val_idx, self.test_idx = self._external
         else:
             train_size = 0.9 if train_size is None else train_size
             rest = 1 - train_size if validation_size is None else validation_size
@@ -232,3 +230,15 @@ class _Batches:
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         self.order.epoch, self._n_started = self._n_started, self._n_started + 1
         yield from self._collection.batches(self.order)  # a generator: Lightning's mere asking for one is no epoch
+
+
+def _three_parts(given: Sequence[Sequence[int] | NDArray | None], n_obs: int) -> list[NDArray[np.int64]]:
+    """Rows to train, validate and test on."""
+    if not 1 <= len(given) <= 3:
+        raise ValueError(
+            f"`external_indexing` has {len(given)} parts: give the rows to train on, to validate on and to test on."
+        )
+    parts = [np.empty(0, np.int64) if part is None else cell_positions(n_obs, part) for part in given]
+    if len(np.unique(np.concatenate(parts))) < sum(map(len, parts)):
+        raise ValueError("`external_indexing` names a cell twice: what a model is trained on cannot judge it.")
+    return [*parts, *(np.empty(0, np.int64) for _ in range(3 - len(parts)))]

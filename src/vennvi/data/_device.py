@@ -114,6 +114,11 @@ class DeviceMuDataset(MuDataset):
         other._place = torch.as_tensor(other._cells, device=self._place.device)
         return other
 
+    def release(self) -> None:
+        """Let the data go, of this dataset and of all others of the same data: a trainer holds its datasets for longer."""
+        for held in (self._kept, self._rows_of, self._present):
+            held.clear()
+
     def __getitem__(self, indexes: int | slice | Sequence[int]) -> dict[str, NDArray | Tensor]:
         chosen = (
             indexes if isinstance(indexes, slice) else torch.as_tensor(np.atleast_1d(indexes)).to(self._place.device)

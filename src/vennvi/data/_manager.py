@@ -37,6 +37,8 @@ class MuDataManager(AnnDataManager):
         try:
             yield
         finally:
+            if self._on_device is not None:
+                self._on_device.release()
             self._device = self._on_device = None
 
     def create_torch_dataset(

@@ -24,7 +24,7 @@ ALL = slice(None)
 #: Smallest mean of a count that a deviance is read at: a certain mistake would be infinite.
 MIN_MEAN = 1e-10
 #: Size factors below this fraction of the median are read as this: an empty cell has no log-depth.
-_MIN_SIZE = 1e-4
+MIN_SIZE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,14 @@ class Likelihood(nn.Module, ABC):
         if not self.use_size:
             return torch.ones((x.shape[0], 1), device=x.device)
         size = self._depth(x) if size_factor is None else size_factor
-        return (size / self.size_reference).clamp_min(_MIN_SIZE)
+        return (size / self.size_reference).clamp_min(MIN_SIZE)
 
     def _depth(self, x: Tensor) -> Tensor:
         """Row sums; where entries are missing, over the fraction of the counts that the others are expected to hold."""
         total = row_sums(x)
         if is_sparse(x) or not (missing := x.isnan()).any():
             return total
-        share = (~missing).to(self.mean) @ self.mean / self.mean.sum()
+        share = (~missing).to(self.mean) @ self.mean / self.mean.sum().clamp_min(1e-12)
         return total / share.unsqueeze(-1).clamp_min(1e-6)
 
     def encoder_input(self, x: Tensor, size: Tensor) -> Tensor:

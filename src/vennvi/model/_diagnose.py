@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 
 from vennvi._keys import data_key
 from vennvi._sparse import is_sparse
+from vennvi.likelihoods._base import MIN_SIZE
 from vennvi.metrics import Diagnosis, diagnose
 from vennvi.model._gather import lean_csr
 from vennvi.model._held_out import held_out_cells, obs_column, training_cells
@@ -144,7 +145,8 @@ class DiagnoseMixin:
                     now[name, m] = q.loc.masked_fill(mask[m] == 0, torch.nan)
                     kl = 0.5 * (q.loc.square() + q.scale.square() - 1) - q.scale.log()
                     now[f"kl {name}", m] = kl.masked_fill(mask[m] == 0, torch.nan)
-                now["log_depth", m] = given["size"][m].log().masked_fill(mask[m] == 0, torch.nan)
+                no_depth = (mask[m] == 0) | (given["size"][m] <= MIN_SIZE)
+                now["log_depth", m] = given["size"][m].log().masked_fill(no_depth, torch.nan)
             now["batch", ""] = given[REGISTRY_KEYS.BATCH_KEY]
             for key, value in now.items():
                 parts.setdefault(key, []).append(value.cpu().numpy())

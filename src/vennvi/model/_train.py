@@ -18,6 +18,7 @@ from vennvi._keys import data_key
 from vennvi._runner import SharedPrivateTrainRunner, with_strategy
 from vennvi.canonical import canonical_projections
 from vennvi.data._splitter import DataSplitter
+from vennvi.likelihoods._base import MIN_SIZE
 from vennvi.model._gather import GatheredRows
 from vennvi.model._kl_schedule import first_checks_to_skip, with_kl_rise
 from vennvi.model._validate import check_feature_fraction, check_precision
@@ -102,7 +103,8 @@ class TrainMixin(UnsupervisedTrainingMixin):
         Raises
         ------
         ValueError
-            If a ``datamodule`` is not of the data that the model was made for, or a model without a MuData gets none;
+            If a ``datamodule`` is not of the data that the model was made for, or comes with ``datasplitter_kwargs``, or a
+            model without a MuData gets none;
             for a ``precision`` in which parameters are not in single precision, and for ``early_stopping`` by validation
             cells where there are none.
         KeyError, ValueError
@@ -113,6 +115,11 @@ class TrainMixin(UnsupervisedTrainingMixin):
         """
         feature_fraction = check_feature_fraction(feature_fraction, self.module)
         self._check_datamodule(datamodule)
+        if datamodule is not None and datasplitter_kwargs:
+            raise ValueError(
+                f"`datasplitter_kwargs` ({', '.join(datasplitter_kwargs)}) are for data in memory: give `datamodule` what it has "
+                "of them, such as `external_indexing`, when it is made."
+            )
         given = merge_kwargs(trainer_kwargs.get("trainer_config"), trainer_kwargs, name="trainer")
         check_precision(given.get("precision"))
         if max_epochs is None:
@@ -188,8 +195,10 @@ class TrainMixin(UnsupervisedTrainingMixin):
             for m, x in inputs["x"].items():
                 likelihood, mask = self.module.likelihood(m), inputs["mask"][m]
                 size = likelihood.size(x, inputs["size_factor"][m])
-                depths.append(torch.where(mask > 0, size.log(), 0.0))
-                present = torch.nonzero(mask.squeeze(-1) > 0).squeeze(-1).cpu().numpy()
+                # a cell without any count has no depth that could be regressed out
+                counted = (mask > 0) & (size > MIN_SIZE)
+                depths.append(torch.where(counted, size.log(), 0.0))
+                present = torch.nonzero(counted.squeeze(-1)).squeeze(-1).cpu().numpy()
                 gathered[m].add(likelihood.encoder_input(x, size), present)
                 rows[m].append(seen + present)
             covariates = [] if inputs["covariates"] is None else [inputs["covariates"]]

@@ -63,7 +63,7 @@ def run_speed(
     growth
         Names of the axes of growth curves to measure too, or ``"all"``; see :data:`~._growth.AXES`.
     quality
-        Whether to measure seconds to a quality too.
+        Whether to measure seconds to a quality too; they are those of a CPU.
     quick
         Few cells and repeats: shows that everything runs.
     retry
@@ -124,7 +124,7 @@ def run_speed(
                         said=lambda what, head=f"{race}, {label} threads": said(f"{head}: {what}"),  # type: ignore[misc]
                     )
                     write_race(out, race, label, rows, points, accelerator)
-        if quality and "1" in counts:
+        if quality and "1" in counts and accelerator == "cpu":
             run_quality(TASKS, out, models=chosen, quick=quick, retry=retry, said=said)
     finally:  # what an interrupted run has finished is reported too
         results = read_races(out, order=[race for race, _, _ in races])
