@@ -117,7 +117,7 @@ def fit(
         sizes = {name: size for name, size in given.items() if size is not None}
         trained = cls(mdata, likelihoods=likelihoods, **sizes)
     except (KeyError, ValueError, TypeError) as error:  # the user's input, named in the message
-        console.print(f"[red]Error:[/red] {error.args[0]}", highlight=False)
+        console.print("[red]Error:[/red]", escape(str(error.args[0])), highlight=False)
         raise typer.Exit(2) from None
     trained.train(max_epochs=max_epochs, batch_size=batch_size, plan_kwargs={"lr": lr})
     trained.write_latents(mdata, key_suffix=key_suffix)
@@ -205,7 +205,7 @@ def report(
             mdata if new_data else None, target, labels=label or (), umap=umap, max_cells=max_cells, seed=seed
         )
     except (AttributeError, KeyError, ValueError) as error:
-        console.print(f"[red]Error:[/red] {error.args[0]}", highlight=False)
+        console.print("[red]Error:[/red]", escape(str(error.args[0])), highlight=False)
         raise typer.Exit(2) from None
     console.print(f"Wrote {path}.")
 

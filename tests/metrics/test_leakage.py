@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import r2_score
 from sklearn.neighbors import KNeighborsRegressor
 
-from vennvi.metrics import leakage, predictability
+from vennvi.metrics import factor_recovery, foscttm, leakage, linear_probe, neighbour_purity, predictability
 
 TRAIN, TEST = np.arange(400), np.arange(400, 600)
 
@@ -108,6 +108,24 @@ def test_undefined_is_nan(source):
     assert np.isnan(predictability(source, constant, TRAIN, TEST).knn)
     assert predictability(source, constant, TRAIN, TEST, average="variance").ridge > 0.99
     assert np.isnan(predictability(source, np.ones(600), TRAIN, TEST, average="variance").ridge)
+
+
+@pytest.mark.parametrize("metric", ["predictability", "probe", "purity", "foscttm", "recovery"])
+def test_rounding_of_a_constant_is_no_information(metric):
+    """The last rows are of another minibatch, whose sums end in another digit; they have a label of their own."""
+    latent = np.full((300, 2), 0.3, dtype=np.float32)
+    latent[256:] = np.nextafter(latent[256:], np.float32(1))
+    label = np.where(np.arange(300) < 256, "a", "b")
+    exact = np.full((300, 2), 0.3)
+    train, test = np.arange(0, 300, 2), np.arange(1, 300, 2)
+    value = {
+        "predictability": lambda z: predictability(z, np.arange(300.0), train, test).ridge,
+        "probe": lambda z: linear_probe(z, label, train, test).auc,
+        "purity": lambda z: neighbour_purity(z, label).purity,
+        "foscttm": lambda z: foscttm(z, z),
+        "recovery": lambda z: factor_recovery(z, np.arange(300.0)).r2,
+    }[metric]
+    assert value(latent) == pytest.approx(value(exact), abs=1e-9)
 
 
 def test_bad_input(source):

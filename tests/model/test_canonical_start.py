@@ -54,6 +54,20 @@ def test_independent_modalities_share_nothing_however_many_cells_are_held_out():
         assert (test.statistic, test.p_value) == (0.0, 1.0)
 
 
+def test_a_shared_space_that_says_nothing_is_not_in_use():
+    rng = np.random.default_rng(0)
+    mdata = MuData({m: named(rng.normal(size=(600, 20)).astype(np.float32), m) for m in "ab"})
+    scvi.settings.seed = 0
+    vennvi.VennVI.setup_mudata(mdata)
+    model = vennvi.VennVI(mdata, n_shared=3, n_private=2)
+    model.train(2, train_size=0.7, **QUIET)
+    report = model.diagnose()
+    used = report.table.query("topic == 'activity' and space == 'shared' and metric == 'n_active'")["value"].item()
+    assert used == 0
+    assert not any("a larger `n_shared`" in said for said in report.verdicts)
+    assert not (model.shared_features("a", n_permutations=99)["p_value"] < 1).any()
+
+
 def test_a_modality_of_held_out_cells_only_is_left_alone():
     rng = np.random.default_rng(0)
     a, b = (named(rng.normal(size=(60, 8)).astype(np.float32), m) for m in "ab")

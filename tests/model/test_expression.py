@@ -174,6 +174,22 @@ def test_differential_refuses(toy_model, arguments, error, message):
         toy_model.differential_expression(**arguments)
 
 
+def test_groups_without_a_cell_of_the_modality():
+    mdata = toy_mudata(2, absent=True)
+    lacking = ~mdata.obs_names.isin(mdata["atac"].obs_names)
+    mdata.obs["group"] = pd.Categorical(
+        np.where(lacking, "no atac", mdata.obs["label"].astype(str)), categories=["high", "low", "no atac", "unused"]
+    )
+    model = _model(mdata)
+    options = {"modality": "atac", "silent": True, "n_samples_overall": 20}
+    table = model.differential_expression("group", **options)
+    assert set(table["group1"]) == {"high", "low"}
+    assert list(mdata.obs["group"].cat.categories) == ["high", "low", "no atac", "unused"]
+    for groups in ({"group1": "no atac"}, {"group1": ["low"], "group2": "unused"}):
+        with pytest.raises(ValueError, match=r"No cell with modality 'atac' is in group '(no atac|unused)' of 'group'"):
+            model.differential_expression("group", **groups, **options)
+
+
 @pytest.mark.parametrize("library_size", [100, np.int64(100), np.float32(100)])
 def test_a_depth_is_any_number(toy_model, library_size):
     found = toy_model.get_normalized_expression("rna", library_size=library_size)

@@ -207,6 +207,26 @@ def test_absent_cells_and_three_modalities(tmp_path, umap):
     assert "Predicted labels" not in page.headings
 
 
+@pytest.mark.parametrize("lacking", ["pairs", "a modality", "unique names"])
+def test_data_that_lack_something_are_reported_on(lacking, tmp_path):
+    mdata = toy_mudata(2)
+    if lacking == "unique names":
+        names = mdata["rna"].var_names.to_numpy().astype(object)
+        names[1] = names[0]
+        mdata["rna"].var_names = names
+    model = _model(mdata)
+    new = toy_mudata(2, seed=1)
+    if lacking == "pairs":
+        new = type(new)({"rna": new["rna"][:33].copy(), "atac": new["atac"][27:].copy()})
+    elif lacking == "a modality":
+        new = type(new)({"rna": new["rna"].copy()})
+    else:
+        new["rna"].var_names = mdata["rna"].var_names
+    page = Page(model.report(new, tmp_path / "report.html", umap=False).read_text(encoding="utf-8"))
+    assert "Do the modalities share a signal" in page.headings
+    assert ("No two modalities have 10 observations in common." in " ".join(page.words)) == (lacking != "unique names")
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_command(tmp_path):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from linear_model import N_SHARED, linear_model
+from mudata import MuData
 from sklearn.metrics import roc_auc_score
 from toy import toy_mudata
 
@@ -76,6 +78,33 @@ def test_what_only_the_batch_moves_is_not_shared():
     told = fitted(mdata, {"layers": layers, "batch_key": "batch"}, max_epochs=100)
     for table in (by_hand, told.shared_features("methylation", n_permutations=199)):
         assert (table["q_value"] > 0.05).all()
+
+
+def test_what_only_the_absence_of_a_source_tells_apart_is_not_shared():
+    """One site measures no atac and has another level of rna: the mean of the sources differs between sites, and so does rna."""
+    rng = np.random.default_rng(0)
+    site = rng.integers(0, 2, 400)
+    names = np.array([f"c{i}" for i in range(400)])
+
+    def view(x, m, cells):
+        adata = ad.AnnData(x[cells].astype("f4"))
+        adata.obs_names, adata.var_names = names[cells], [f"{m}{j}" for j in range(x.shape[1])]
+        return adata
+
+    everyone, second = np.arange(400), np.flatnonzero(site)
+    rna = rng.normal(size=(400, 20)) + site[:, None] * rng.normal(size=20)
+    mdata = MuData(
+        {
+            "rna": view(rna, "g", everyone),
+            "adt": view(rng.normal(size=(400, 8)), "p", everyone),
+            "atac": view(5 + rng.normal(size=(400, 8)), "k", second),
+        }
+    )
+    model = fitted(mdata, max_epochs=20)
+    latents = model.get_latent_representation(modality="atac")
+    assert np.isnan(latents).any(axis=1).sum() == 400 - len(second)
+    found = model.shared_features("rna", n_permutations=199)
+    assert (found["q_value"] > 0.05).all()
 
 
 @pytest.mark.parametrize(

@@ -146,3 +146,26 @@ def test_models_saved_without_names(model, tmp_path, caplog, which):
 def test_own_data_have_all_modalities(model):
     with pytest.raises(KeyError, match="modality 'protein', which is not in the MuData"):
         model.adata = toy_mudata(2)
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["copy", "others"])
+def test_a_copy_of_the_training_data_is_spoken_of(same, caplog):
+    mdata = toy_mudata(2)
+    vennvi.MMVAE.setup_mudata(mdata)
+    model = vennvi.MMVAE(mdata, n_shared=2, n_private=2, n_hidden=8)
+    model.train(1, train_size=0.7, accelerator="cpu", enable_progress_bar=False)
+    other = mdata.copy()
+    if not same:
+        for m in other.mod:
+            other[m].obs_names = [f"{name}-2" for name in other[m].obs_names]
+        other = type(other)(dict(other.mod))
+    logger = logging.getLogger("scvi")
+    logger.addHandler(caplog.handler)
+    try:
+        model.shared_signal_test(n_permutations=9, mdata=other)
+        model.shared_signal_test(n_permutations=9, mdata=other, indices=model.validation_indices)
+    finally:
+        logger.removeHandler(caplog.handler)
+    said = [record.getMessage() for record in caplog.records if "By their names" in record.getMessage()]
+    assert len(said) == int(same)
+    assert not same or "trained on 42 of these 60 cells" in said[0]

@@ -80,7 +80,8 @@ def _of_block(x: NDArray, link: NDArray, size: NDArray, permutations: NDArray) -
     sizes = size @ ~missing
     rate = np.divide(x.sum(0), sizes, out=np.zeros_like(sizes), where=sizes > 0)
     residual = x - np.where(missing, 0.0, size[:, None] * rate)
-    o = np.where(link.max(0) > link.min(0), link - link.mean(0), 0.0).astype(np.float32)
+    varies = np.ptp(link, axis=0) > _ROUNDING * np.abs(link).max(0)
+    o = np.where(varies, link - link.mean(0), 0.0).astype(np.float32)
     scale = np.linalg.norm(residual, axis=0) * np.linalg.norm(o, axis=0)
     threshold = np.einsum("ij,ij->j", residual, o) - _ROUNDING * scale
     if not missing.any() and np.count_nonzero(x) < _SPARSE * x.size:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -36,7 +35,6 @@ N_FOLDS = 5
 #: R² with which a space should be predicted from that of another run.
 STABLE_R2 = 0.8
 
-Average = Literal["uniform", "variance"]
 
 COLUMNS = ("topic", "space", "target", "metric", "value", "n_train", "n_test")
 
@@ -197,13 +195,12 @@ def _leakage(private, joint, components, train, test, seed) -> pd.DataFrame:
     for m, latent in private.items():
         targets = {"shared": joint} | {other: values for other, values in components.items() if other != m}
         for target, values in targets.items():
-            average: Average = "uniform" if target == "shared" else "variance"
-            rows += _cross_fitted(("leakage", f"private {m}", target), latent, values, test, average, seed)
+            rows += _cross_fitted(("leakage", f"private {m}", target), latent, values, test, seed)
     return pd.concat([found[list(COLUMNS)], _table(rows)]) if rows else found[list(COLUMNS)]
 
 
 def _cross_fitted(
-    name: tuple[str, str, str], source: ArrayLike, target: ArrayLike, test: ArrayLike, average: Average, seed: int
+    name: tuple[str, str, str], source: ArrayLike, target: ArrayLike, test: ArrayLike, seed: int
 ) -> list[tuple]:
     """R² within the test rows, each fifth predicted by what is fitted on the other four: rows of the table."""
     sources, targets = as_matrix(source, "source"), as_matrix(target, "target")
@@ -213,7 +210,7 @@ def _cross_fitted(
         return []
     folds = np.array_split(np.random.default_rng(seed).permutation(held_out), N_FOLDS)
     scores = [
-        predictability(sources, targets, np.concatenate(folds[:k] + folds[k + 1 :]), fold, average=average)
+        predictability(sources, targets, np.concatenate(folds[:k] + folds[k + 1 :]), fold, average="variance")
         for k, fold in enumerate(folds)
     ]
     values = {
@@ -242,11 +239,13 @@ def _stability(spaces, others, train, test, seed) -> pd.DataFrame:
     rows: list[tuple] = []
     for run, other in enumerate(others):
         for space, theirs in other.items():
+            if space not in spaces:
+                continue  # a run with a private space that this one has not
             ours, name = spaces[space], ("stability", space, f"run {run + 1}")
             both = [predictability(a, b, train, test, average="variance") for a, b in ((ours, theirs), (theirs, ours))]
             worst = min(both, key=lambda score: score.ridge)
             rows.append((*name, "r2_ridge", worst.ridge, worst.n_train, worst.n_test))
-            found = [_cross_fitted(name, a, b, test, "variance", seed)[:1] for a, b in ((ours, theirs), (theirs, ours))]
+            found = [_cross_fitted(name, a, b, test, seed)[:1] for a, b in ((ours, theirs), (theirs, ours))]
             rows += sorted((row for part in found for row in part), key=lambda row: row[4])[:1]
     return _table(rows)
 
@@ -298,14 +297,20 @@ def _say_alignment(rows: pd.DataFrame) -> Iterator[str]:
 
 
 def _best_r2(rows: pd.DataFrame) -> float:
-    """The better of the linear and the neighbours' R²; no information is 0."""
-    return float(np.nanmax([0.0, *rows["value"]]))
+    """The better of the linear and the neighbours' R²; no information is 0, and NaN that nothing could be measured."""
+    return np.nan if rows["value"].isna().all() else float(np.nanmax([0.0, *rows["value"]]))
 
 
 def _say_leakage(rows: pd.DataFrame) -> Iterator[str]:
     for (space, target), pair in rows.groupby(["space", "target"], sort=False):
         r2 = _best_r2(pair)
-        if target == "shared" and r2 >= LEAK_R2:
+        if np.isnan(r2):
+            what = "the joint shared latents" if target == "shared" else target
+            yield (
+                f"check: whether {space} knows {what} cannot be measured: one of them does not vary over the held-out cells, "
+                "or too few cells have both."
+            )
+        elif target == "shared" and r2 >= LEAK_R2:
             yield (
                 f"check: {space} predicts the joint shared latents with R² {_number(r2)}: shared information has leaked. "
                 "Lower `n_private`, raise `private_kl_weight`, or raise `n_shared` so that there is room for it."
@@ -395,8 +400,10 @@ def _say_activity(rows: pd.DataFrame) -> Iterator[str]:
 
 def _say_stability(rows: pd.DataFrame) -> Iterator[str]:
     for space, found in rows.groupby("space", sort=False):
-        r2 = float(found.groupby("target")["value"].max().min())
-        if r2 < STABLE_R2:
+        r2 = float(found.groupby("target")["value"].max().min(skipna=False))
+        if np.isnan(r2):
+            yield f"check: {space} cannot be compared between runs: in one of them it does not vary over the held-out cells."
+        elif r2 < STABLE_R2:
             yield (
                 f"check: {space} differs between runs (R² {_number(r2)} at the lowest): train longer, or read only what "
                 "all runs agree on."

@@ -121,8 +121,8 @@ def leakage(
 ) -> pd.DataFrame:
     """How well each private space predicts the joint shared latents, and each other modality.
 
-    A private space should predict neither. The shared latents' dimensions count the same; a modality's components
-    count by their variance.
+    A private space should predict neither. Dimensions and components count by their variance: of a shared space with one
+    dimension in use, that one is what can leak.
 
     Parameters
     ----------
@@ -167,10 +167,11 @@ def leakage(
     """
     records: list[tuple[str, str, str, float, int, int]] = []
     for modality, latent in private.items():
-        r2 = {"shared": predictability(latent, shared, train, test, n_neighbors=n_neighbors)}
-        for other, values in components.items():
-            if other != modality:
-                r2[other] = predictability(latent, values, train, test, n_neighbors=n_neighbors, average="variance")
+        targets = {"shared": shared} | {other: values for other, values in components.items() if other != modality}
+        r2 = {
+            target: predictability(latent, values, train, test, n_neighbors=n_neighbors, average="variance")
+            for target, values in targets.items()
+        }
         for target, score in r2.items():
             sizes = (score.n_train, score.n_test)
             records.append((modality, target, "r2_ridge", score.ridge, *sizes))

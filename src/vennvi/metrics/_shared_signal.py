@@ -11,13 +11,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import false_discovery_control
 
-from vennvi.metrics._arrays import Array, as_matrix, check_same_rows, complete_rows
+from vennvi.metrics._arrays import ROUNDING, Array, as_matrix, check_same_rows, complete_rows
 
 #: Pairs of observations below which two modalities are not compared.
 MIN_PAIRS = 10
 
-#: Range of a column, over its largest number, up to which it is a constant.
-_ROUNDING = 1e-5
 _BLOCK_ENTRIES = 2**22  # numbers of permuted latents held at once
 
 
@@ -185,8 +183,8 @@ def _shuffles(strata: NDArray[np.intp], rows: range, rng: np.random.Generator) -
 def _standardise(matrix: Array, rows: NDArray[np.bool_]) -> Array:
     """Centred and scaled by the given rows, zero in all others and in columns that do not vary there."""
     used = matrix[rows]
-    # a constant is not the same number to the last digit in every minibatch, but in every modality in the same cells
-    varies = np.ptp(used, axis=0) > _ROUNDING * np.abs(used).max(axis=0)
+    # rounding differs between minibatches, but in every modality in the same cells
+    varies = np.ptp(used, axis=0) > ROUNDING * np.abs(used).max(axis=0)
     centred = used - used.mean(axis=0)
     scaled = np.zeros_like(matrix)
     scaled[rows] = np.divide(centred, centred.std(axis=0), out=np.zeros_like(used), where=varies)

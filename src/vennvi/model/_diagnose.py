@@ -18,6 +18,7 @@ from vennvi._keys import data_key
 from vennvi._sparse import is_sparse
 from vennvi.likelihoods._base import MIN_SIZE
 from vennvi.metrics import Diagnosis, diagnose
+from vennvi.metrics._arrays import without_rounding
 from vennvi.model._gather import lean_csr
 from vennvi.model._held_out import held_out_cells, obs_column, training_cells
 
@@ -166,19 +167,24 @@ class DiagnoseMixin:
             m: _components(parts["input", m], ~np.isnan(whole["unimodal", m]).any(axis=1), n_train)
             for m in self.modalities
         }
-        shared_kl = np.nanmean(
-            np.concatenate([whole["kl unimodal", m][n_train:] for m in self.modalities]), axis=0, dtype=np.float64
-        )
-        spaces["kl"] = {"shared": shared_kl} | {
-            f"private {m}": np.nanmean(whole["kl private", m][n_train:], axis=0, dtype=np.float64)
-            for m in spaces["private"]
+        kl = {
+            key: _informative(values, whole[key[0].removeprefix("kl "), key[1]])[n_train:]
+            for key, values in whole.items()
+            if key[0].startswith("kl ")
+        }
+        measured = {"shared": np.concatenate([kl["kl unimodal", m] for m in self.modalities])}
+        measured |= {f"private {m}": kl["kl private", m] for m in spaces["private"]}
+        spaces["kl"] = {
+            name: np.nanmean(values, axis=0, dtype=np.float64)
+            for name, values in measured.items()
+            if not np.isnan(values).all()
         }
         covariates: dict[str, Any] = {}
         if module.n_batch > 1:
             covariates["batch"] = whole["batch", ""].ravel().astype(int).astype(str).astype(object)
         for m in self.modalities:
             depth = whole["log_depth", m].ravel()
-            if np.nanstd(depth) > 0:
+            if np.isfinite(depth).any() and np.nanstd(depth) > 0:
                 covariates[f"log depth of {m}"] = depth
         spaces["covariates"] = covariates
         return spaces
@@ -188,10 +194,18 @@ def _at_most(cells: NDArray, n: int, rng: np.random.Generator) -> NDArray:
     return cells if len(cells) <= n else np.sort(rng.choice(cells, n, replace=False))
 
 
+def _informative(kl: NDArray, mean: NDArray) -> NDArray:
+    """KL of dimensions that say different things of different cells; of one that says the same of all, zero."""
+    latents = without_rounding(mean.astype(np.float64))
+    constant = np.fmax.reduce(latents, axis=0) <= np.fmin.reduce(latents, axis=0)
+    return np.where(constant & ~np.isnan(kl), 0.0, kl)
+
+
 def _label_values(column: pd.Series) -> NDArray:
-    """Numbers as they are, anything else as objects with missing values."""
+    """Numbers as they are, infinite ones as missing, anything else as objects with missing values."""
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.where(np.isfinite(values), values, np.nan)
     return column.astype(object).to_numpy()
 
 

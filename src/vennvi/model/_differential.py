@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -128,12 +128,14 @@ class DifferentialMixin:
         -------
         One row a feature and comparison, the surest first, with scvi-tools' columns: ``proba_de``, ``bayes_factor``,
         ``scale1`` and ``scale2`` (mean normalised expression), ``lfc_mean``, ``lfc_median``, ``lfc_std`` (``effect_*``
-        where the effect is not a fold change), ``is_de_fdr_<fdr_target>``, ``comparison``, ``group1``, ``group2``.
+        where the effect is not a fold change), ``is_de_fdr_<fdr_target>``; with ``groupby``, ``comparison``,
+        ``group1`` and ``group2`` too.
 
         Raises
         ------
         ValueError
-            Without a modality, without groups, or for an unknown modality or space.
+            Without a modality, without groups, for an unknown modality or space, and for a group without a cell that has
+            the modality.
         KeyError
             If ``groupby`` is no column.
 
@@ -159,7 +161,11 @@ class DifferentialMixin:
         data = self._validate_anndata(mdata)  # type: ignore[attr-defined]
         present = self._presence(data, modality)  # type: ignore[attr-defined]
         own = self.get_anndata_manager(data, required=True)  # type: ignore[attr-defined]
+        if not present.any():
+            raise ValueError(f"No cell of these data has modality {modality!r}.")
         manager = _modality_manager(own, data, modality, groupby, present)
+        if groupby is not None:
+            _check_groups(manager.adata.obs[groupby], groupby, modality, group1, group2)
         cells = np.flatnonzero(present)
         likelihood = self.module.likelihood(modality)
         effect, change_fn = _effect(likelihood)
@@ -207,6 +213,17 @@ class DifferentialMixin:
         return table
 
 
+def _check_groups(column: pd.Series, groupby: str, modality: str, *groups: str | Iterable[str] | None) -> None:
+    """Raise a ValueError for a group that no cell with the modality is in."""
+    there = set(column.dropna().astype(str))
+    asked = [name for group in groups if group is not None for name in ([group] if isinstance(group, str) else group)]
+    if absent := [name for name in asked if str(name) not in there]:
+        raise ValueError(
+            f"No cell with modality {modality!r} is in group {', '.join(map(repr, absent))} of {groupby!r}; there are "
+            f"{', '.join(sorted(there))}."
+        )
+
+
 def _modality_manager(
     manager: AnnDataManager, mdata: MuData, modality: str, groupby: str | None, present: NDArray[np.bool_]
 ) -> ModalityManager:
@@ -216,6 +233,8 @@ def _modality_manager(
         if groupby not in mdata[modality].obs:
             raise KeyError(f"`groupby` names {groupby!r}, which is in neither mdata.obs nor mdata[{modality!r}].obs.")
         obs[groupby] = mdata[modality].obs[groupby].to_numpy()[rows[present]]
+    if groupby is not None and isinstance(obs[groupby].dtype, pd.CategoricalDtype):
+        obs[groupby] = obs[groupby].cat.remove_unused_categories()  # a group without a cell cannot be compared
     return ModalityManager(manager, modality, ad.AnnData(obs=obs), rows[present])
 
 

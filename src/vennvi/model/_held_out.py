@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,9 @@ from mudata import MuData
 from numpy.typing import NDArray
 
 from vennvi.data._dataset import cell_positions
+from vennvi.data._name_hashes import name_hashes, positions_of
+
+logger = logging.getLogger("scvi.vennvi")
 
 
 def held_out_cells(
@@ -16,7 +20,8 @@ def held_out_cells(
 ) -> NDArray[np.int64]:
     """Positions of the cells to read a score on: those given, else all of new data, else the held-out ones.
 
-    Held out are the cells of the validation and the test split, in the order of the data.
+    Held out are the cells of the validation and the test split, in the order of the data. New data in which most cells have
+    the names of training cells are warned of: a copy of the training data is none that the model has not seen.
 
     Raises
     ------
@@ -26,8 +31,11 @@ def held_out_cells(
     data = model.adata if mdata is None else mdata
     if data is None:
         raise ValueError(f"This model was loaded without data: pass `mdata` to {purpose}.")
-    if indices is not None or data is not model.adata:
+    if indices is not None:
         return cell_positions(data.n_obs, indices)
+    if data is not model.adata:
+        _warn_of_training_cells(model, data, purpose)
+        return cell_positions(data.n_obs, None)
     held_out = held_out_split(model)
     if not held_out.size:
         raise ValueError(
@@ -35,6 +43,22 @@ def held_out_cells(
             "with `train_size=0.8`, or pass new cells as `mdata`. Passing `indices` of trained-on cells flatters the model."
         )
     return held_out
+
+
+def _warn_of_training_cells(model, data: MuData, purpose: str) -> None:
+    """Say so if other data than the model's own look like a copy of what it was trained on, by the names of the cells."""
+    names = model.split_names_
+    if names is None or not data.n_obs:
+        return
+    n_seen = len(np.unique(positions_of(names["train"], name_hashes(data.obs_names))))
+    if n_seen > data.n_obs / 2:
+        logger.warning(
+            "By their names, the model was trained on %d of these %d cells. Those that it was trained on flatter it: to %s, "
+            "pass `indices` of the others, or none of them as `mdata`.",
+            n_seen,
+            data.n_obs,
+            purpose,
+        )
 
 
 def held_out_split(model) -> NDArray[np.int64]:

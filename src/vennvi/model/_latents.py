@@ -145,6 +145,8 @@ class LatentsMixin:
         """Whether each cell of some data, organised as the model's, has a modality; shape ``(n_obs,)``."""
         if not isinstance(data, MuData):
             return data.presence(modality)
+        if modality not in data.mod:
+            return np.zeros(data.n_obs, dtype=bool)
         return presence(data, modality, self.registry["setup_args"]["layers"][modality])  # type: ignore[attr-defined]
 
     def _joint(self, q_unimodal, mask, give_mean, joint="mean", modalities: Sequence[str] | None = None) -> Tensor:

@@ -172,7 +172,7 @@ class PredictiveMixin:
         self,
         target: str,
         source: str | Sequence[str] | None = None,
-        levels: Sequence[float] = (0.5, 0.9),
+        levels: float | Sequence[float] = (0.5, 0.9),
         mdata: MuData | None = None,
         indices: Sequence[int] | NDArray | None = None,
         n_samples: int = DEFAULT_DRAWS,
@@ -222,7 +222,7 @@ class PredictiveMixin:
         if source is None:
             source = [m for m in self.modalities if m != target] or target
         sources = self._sources(source)  # type: ignore[attr-defined]
-        check_levels(levels, n_samples)
+        levels, _ = check_levels(levels, n_samples)
         names, columns = self._target_columns(target, var_names)  # type: ignore[attr-defined]
         cells = held_out_cells(self, mdata, indices, "measure coverage")
         inside, n = np.zeros(len(levels)), 0

@@ -113,7 +113,10 @@ class ReportMixin:
                 ),
             ]
             if len(self.modalities) > 1:
-                sections.append(self._signal_section(data, chosen, batch_size, seed))
+                try:
+                    sections.append(self._signal_section(data, chosen, batch_size, seed))
+                except ValueError as error:  # too few cells have two modalities
+                    sections.append(Section("Do the modalities share a signal", text=str(error)))
             sections.append(
                 Section(
                     "What is read from which space",
@@ -198,7 +201,8 @@ class ReportMixin:
             cells = np.sort(rng.choice(cells, _MAX_CELLS, replace=False))
         tables = []
         for m in self.modalities:
-            names = self._var_names(m)  # type: ignore[attr-defined]
+            names = pd.Index(self._var_names(m))  # type: ignore[attr-defined]
+            names = names[~names.duplicated(keep=False)]  # what has another's name cannot be asked for by it
             if len(names) > _MAX_FEATURES:
                 names = names[np.sort(rng.choice(len(names), _MAX_FEATURES, replace=False))]
             tables.append(

@@ -44,7 +44,7 @@ class SharedFeaturesMixin(PassesMixin):
 
         (as ``"cross"`` in :meth:`variance_explained`), and the p-value asks whether the predictions belong to *their*
         cells: it compares their covariance with the data with that after shuffling which cell gets which prediction,
-        among cells of the same batch and categorical covariates. The model is not trained again. The q-value is
+        among cells of the same batch and categorical covariates that have the same sources. The model is not trained again. The q-value is
         Benjamini and Hochberg's: of the features with ``q_value <= 0.05``, 5 % or fewer are expected to be false.
 
         Parameters
@@ -112,7 +112,8 @@ class SharedFeaturesMixin(PassesMixin):
         kept = paired.cpu().numpy()
         if kept.sum() < 2:
             raise ValueError(f"{kept.sum()} cells have both {target!r} and {' or '.join(map(repr, sources))}.")
-        groups = self._strata(z, strata)[kept]
+        sources_of = [self._presence(data, m)[cells] for m in sources]  # type: ignore[attr-defined]
+        groups = self._strata(z, [strata, *sources_of])[kept]
         permutations = permutations_within(groups, n_permutations, seed)
         size = z.size.squeeze(-1).cpu().numpy()[kept]
         explained = ExplainedDeviance(likelihood, totals[target], z.sizes)
@@ -159,9 +160,9 @@ class SharedFeaturesMixin(PassesMixin):
         private = torch.zeros_like(z.private[rows])
         return self.module.decode(target, torch.cat([z.cross[rows], private], dim=-1), c, columns)  # type: ignore[index]
 
-    def _strata(self, z: ModalityLatents, within: NDArray) -> NDArray[np.int64]:
+    def _strata(self, z: ModalityLatents, within: Sequence[NDArray]) -> NDArray[np.int64]:
         """Group of each cell: combinations of batch, categorical covariates and ``within``."""
-        codes = [pd.factorize(pd.Series(within), use_na_sentinel=False)[0]]
+        codes = [pd.factorize(pd.Series(values), use_na_sentinel=False)[0] for values in within]
         if z.covariates is not None:
             n_categories = z.covariates.shape[1] - self.module.n_continuous_cov
             codes += list(z.covariates[:, :n_categories].cpu().numpy().astype(np.int64).T)

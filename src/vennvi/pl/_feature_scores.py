@@ -107,7 +107,7 @@ def _panels(n: int, n_columns: int, n_bars: int) -> np.ndarray:
 
 def _top(scores: pd.Series, n: int) -> pd.Series:
     """The largest, whatever their sign."""
-    return scores.reindex(scores.abs().sort_values(ascending=False, kind="stable").index[:n])
+    return scores.iloc[np.argsort(-scores.abs().to_numpy(), kind="stable")[:n]]
 
 
 def _draw(ax: Axes, top: pd.Series) -> None:
