@@ -7,6 +7,7 @@ import numpy as np
 from vennvi.benchmark._data import BenchmarkData
 from vennvi.benchmark._experiment import Condition, Experiment, Headline, Quick
 from vennvi.benchmark.adapters import Latents, Settings
+from vennvi.benchmark.experiments._headlines import FOSCTTM
 from vennvi.data import simulate_gp
 
 _N_OBS, _N_TEST = 500, 150
@@ -45,14 +46,7 @@ SHUFFLED = Experiment(
     headlines=(
         Headline("shared", "other views", "signal_test_p", "p of the test of a shared signal, held out", True),
         Headline("shared", "other views", "signal_test", "Shared dimensions that the views agree on, held out", True),
-        Headline(
-            "shared",
-            "other views",
-            "foscttm_test",
-            "FOSCTTM of the unimodal shared latents, held out (lower is better)",
-            False,
-            0.5,
-        ),
+        FOSCTTM,
     ),
     quick=Quick(("shuffled", "paired"), (Latents(5, 5),), ("VennVI", "PCA+CCA"), n_seeds=2),
     n_seeds=40,
