@@ -8,6 +8,7 @@ from mudata import MuData
 from vennvi.benchmark._data import BenchmarkData, read_published
 from vennvi.benchmark._experiment import Condition, Experiment, Headline, Quick
 from vennvi.benchmark.adapters import Latents, Settings
+from vennvi.benchmark.experiments._headlines import FOSCTTM
 from vennvi.benchmark.experiments._names import OURS, REAL_VALUED
 from vennvi.benchmark.experiments._select import informative_and_not, split, subset, welch_order
 
@@ -77,14 +78,7 @@ def _experiment(name: str, order_on: str, notes: str) -> Experiment:
                 True,
                 0.5,
             ),
-            Headline(
-                "shared",
-                "other views",
-                "foscttm_test",
-                "FOSCTTM of the unimodal shared latents, held out (lower is better)",
-                False,
-                0.5,
-            ),
+            FOSCTTM,
         ),
         quick=Quick(("50", "500"), (Latents(2, 2),), (*OURS, "PCA+CCA"), n_seeds=1),
         supervision=(False, True),
