@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from vennvi.benchmark.speed._contestants import CONTESTANTS
 from vennvi.benchmark.speed._growth import AXES
 from vennvi.benchmark.speed._workload import Workload
+from vennvi.pl._benchmark_labels import spread_apart
 
 #: Columns of the summary that bars are drawn of: what it says, its range, its ratio.
 _SECONDS = ("seconds", "min", "max", "seconds ratio")
@@ -88,17 +91,21 @@ def _bars(ax: Axes, rows: pd.DataFrame, columns: tuple[str, str, str, str], titl
 
 def _curve(ax: Axes, rows: pd.DataFrame, title: str) -> None:
     ax.set_visible(True)
+    ends, top = {}, 1.08 * float(rows["seconds"].max())
     for model, own in rows.groupby("model", sort=False):
         own = own.sort_values("value")
         ax.plot(own["value"], own["seconds"], color=_color(str(model)), marker="o", markersize=3, linewidth=1.3)
-        last = own.iloc[-1]
-        ax.annotate(
-            CONTESTANTS[str(model)].label, (last["value"], last["seconds"]), fontsize=6, color=_color(str(model))
-        )
-    ax.set_xlabel(title, fontsize=7)
+        ends[str(model)] = float(own["seconds"].iloc[-1]) / top
+    order = sorted(ends, key=ends.__getitem__)
+    for model, height in zip(order, spread_apart([ends[model] for model in order], 0.07), strict=True):
+        label = CONTESTANTS[model].label
+        ax.text(1.02, height, label, transform=ax.transAxes, fontsize=6, va="center", color=_color(model))
+    ax.set_xlabel(fill(title, 36), fontsize=7)
     ax.set_ylabel("seconds an epoch", fontsize=7)
     ax.tick_params(labelsize=6)
-    ax.set_ylim(bottom=0)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    ax.set_ylim(0, top)
     ax.spines[["top", "right"]].set_visible(False)
 
 
