@@ -115,10 +115,10 @@ def canonical_projections(
     >>> bool(found["a"].agreement[0] > 0.9 > 0.3 > found["a"].agreement[1])
     True
     """
-    given = matrices
-    matrices = {m: x for m, x in given.items() if x.shape[0]}
+    projections = {m: _nothing(x.shape[1], n_canonical) for m, x in matrices.items()}
+    matrices = {m: x for m, x in matrices.items() if x.shape[0]}
     if not matrices:
-        return {m: _nothing(x.shape[1], n_canonical) for m, x in given.items()}
+        return projections
     scales, means, maps, scores = {}, {}, {}, {}
     for m, x in matrices.items():
         means[m], scales[m] = _moments(x)
@@ -132,7 +132,6 @@ def canonical_projections(
         total = grams.total()
         weights = _variates(total, k, ridge, n_canonical)
         agreement = {m: _unsorted(profile[m], order) for m, order in _own_order(weights, total).items()}
-    projections = {}
     for m, x in matrices.items():
         weight = (maps[m][:, : len(weights[m])] * scales[m][:, None]) @ weights[m]
         variates = np.concatenate([_times(part, weight) for part in _in_double(x)]) - means[m] @ weight
@@ -149,13 +148,18 @@ def canonical_projections(
             grams.error(m),
             np.pad(loadings, ((0, missing), (0, 0))),
         )
-    return {m: projections[m] if m in projections else _nothing(x.shape[1], n_canonical) for m, x in given.items()}
+    return projections
 
 
 def _nothing(n_features: int, n_canonical: int) -> Projection:
     """The projection of a modality that no cell has."""
-    weight = np.zeros((n_features, n_canonical))
-    return Projection(weight, np.zeros(n_features), np.zeros(n_canonical), 0.0, weight.T.copy())
+    return Projection(
+        weight=np.zeros((n_features, n_canonical)),
+        mean=np.zeros(n_features),
+        agreement=np.zeros(n_canonical),
+        error=0.0,
+        loadings=np.zeros((n_canonical, n_features)),
+    )
 
 
 # ------------------------------------------------------------------------------------------------ principal components
@@ -302,9 +306,10 @@ def _correlations(weights: Mapping[str, Array], gram: Mapping) -> dict[str, Arra
 
 
 def _own_order(weights: Mapping[str, Array], gram: Mapping) -> dict[str, NDArray[np.intp]]:
-    """Variates of each modality by their best correlation with another one, falling; of two modalities as they are.
+    """Variates of each modality by their best correlation with another one, falling, ``(n_variates,)`` each.
 
-    What comes first for all modalities together need not for one that shares little with the rest.
+    What comes first for all modalities together need not for one that shares little with the rest. Two modalities have one
+    correlation a variate, by which the variates are in order already.
     """
     if sum(len(w) > 0 for w in weights.values()) < 3:
         return {m: np.arange(w.shape[1]) for m, w in weights.items()}

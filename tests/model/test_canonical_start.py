@@ -11,8 +11,6 @@ from mudata import MuData
 
 import vennvi
 
-QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
-
 
 def named(x, m):
     adata = ad.AnnData(x)
@@ -20,6 +18,19 @@ def named(x, m):
         [f"{head}{i}" for i in range(n)] for head, n in zip(("c", m), x.shape, strict=True)
     )
     return adata
+
+
+def real(n_obs, n_features, rng):
+    """Two modalities of independent real values."""
+    return MuData({m: named(rng.normal(size=(n_obs, n_features)).astype(np.float32), m) for m in "ab"})
+
+
+def fitted(mdata, max_epochs=2, n_shared=3, likelihoods=None, **training):
+    scvi.settings.seed = 0
+    vennvi.VennVI.setup_mudata(mdata)
+    model = vennvi.VennVI(mdata, n_shared=n_shared, n_private=2, likelihoods=likelihoods)
+    model.train(max_epochs, accelerator="cpu", enable_progress_bar=False, **training)
+    return model
 
 
 def kept(model, m):
@@ -34,20 +45,12 @@ def test_cells_without_counts_do_not_make_depth_shared(n_empty):
     counts = {m: rng.poisson(3 * depth * rng.lognormal(0, 1, size=30)).astype(np.float32) for m in "ab"}
     for x in counts.values():
         x[:n_empty] = 0
-    mdata = MuData({m: named(x, m) for m, x in counts.items()})
-    vennvi.VennVI.setup_mudata(mdata)
-    model = vennvi.VennVI(mdata, n_shared=3, n_private=2)
-    model.train(1, train_size=1.0, **QUIET)
+    model = fitted(MuData({m: named(x, m) for m, x in counts.items()}), max_epochs=1, train_size=1.0)
     assert [kept(model, m) for m in "ab"] == [0, 0]
 
 
 def test_independent_modalities_share_nothing_however_many_cells_are_held_out():
-    rng = np.random.default_rng(0)
-    mdata = MuData({m: named(rng.normal(size=(430, 20)).astype(np.float32), m) for m in "ab"})
-    scvi.settings.seed = 0
-    vennvi.VennVI.setup_mudata(mdata)
-    model = vennvi.VennVI(mdata, n_shared=5, n_private=2)
-    model.train(2, train_size=300 / 430, **QUIET)
+    model = fitted(real(430, 20, np.random.default_rng(0)), n_shared=5, train_size=300 / 430)
     assert [kept(model, m) for m in "ab"] == [0, 0]
     for n in (127, 128, 129, 130):  # of minibatches of 128, a few rows may go another way through the hardware
         test = model.shared_signal_test(n_permutations=99, indices=model.validation_indices[:n])
@@ -55,12 +58,7 @@ def test_independent_modalities_share_nothing_however_many_cells_are_held_out():
 
 
 def test_a_shared_space_that_says_nothing_is_not_in_use():
-    rng = np.random.default_rng(0)
-    mdata = MuData({m: named(rng.normal(size=(600, 20)).astype(np.float32), m) for m in "ab"})
-    scvi.settings.seed = 0
-    vennvi.VennVI.setup_mudata(mdata)
-    model = vennvi.VennVI(mdata, n_shared=3, n_private=2)
-    model.train(2, train_size=0.7, **QUIET)
+    model = fitted(real(600, 20, np.random.default_rng(0)), train_size=0.7)
     report = model.diagnose()
     used = report.table.query("topic == 'activity' and space == 'shared' and metric == 'n_active'")["value"].item()
     assert used == 0
@@ -69,13 +67,11 @@ def test_a_shared_space_that_says_nothing_is_not_in_use():
 
 
 def test_a_modality_of_held_out_cells_only_is_left_alone():
-    rng = np.random.default_rng(0)
-    a, b = (named(rng.normal(size=(60, 8)).astype(np.float32), m) for m in "ab")
-    mdata = MuData({"a": a, "b": b[50:].copy()})
+    whole = real(60, 8, np.random.default_rng(0))
+    mdata = MuData({"a": whole["a"], "b": whole["b"][50:].copy()})
     order = mdata.obs_names.get_indexer([f"c{i}" for i in range(60)])
-    vennvi.VennVI.setup_mudata(mdata)
-    model = vennvi.VennVI(mdata, n_shared=2, n_private=2)
-    model.train(2, datasplitter_kwargs={"external_indexing": [order[:50], order[50:], np.empty(0, int)]}, **QUIET)
+    split = {"external_indexing": [order[:50], order[50:], np.empty(0, int)]}
+    model = fitted(mdata, datasplitter_kwargs=split)
     assert all(torch.isfinite(p).all() for p in model.module.parameters())
     assert np.isfinite(model.get_latent_representation()).all()
 
@@ -84,7 +80,5 @@ def test_counts_that_are_all_zero_or_missing_train():
     rng = np.random.default_rng(0)
     nothing = np.where(rng.random((60, 5)) < 0.2, np.nan, 0.0).astype(np.float32)
     mdata = MuData({"a": named(nothing, "a"), "b": named(rng.normal(size=(60, 5)).astype(np.float32), "b")})
-    vennvi.VennVI.setup_mudata(mdata)
-    model = vennvi.VennVI(mdata, n_shared=2, n_private=2, likelihoods={"a": "nb"})
-    model.train(2, **QUIET)
+    model = fitted(mdata, likelihoods={"a": "nb"})
     assert np.isfinite(model.get_latent_representation()).all()

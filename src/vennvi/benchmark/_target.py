@@ -154,7 +154,7 @@ def judge(target: Target, results: pd.DataFrame, subject: str, others: Sequence[
     known = [bound for bound in bounds if bound is not None]
     return Verdict(
         target,
-        found=_spread(rows, subject, target.reading, target.reading.space),
+        found=_over_seeds(rows, subject, target.reading, target.reading.space),
         n_failed=broken["seed"].nunique(),
         bound=target.best(known, key=lambda bound: bound.value) if len(known) == len(bounds) else None,
         best_other=_bound(Reference(), target, rows, [name for name in others if name in set(rows["model"])]),
@@ -167,7 +167,7 @@ def _bound(bound: float | Reference, target: Target, rows: pd.DataFrame, others:
     space, models = bound.space or target.reading.space, bound.models or tuple(others)
     if not set(models) <= set(rows["model"]):
         return None
-    medians = {model: _spread(rows, model, target.reading, space).median for model in models}
+    medians = {model: _over_seeds(rows, model, target.reading, space).median for model in models}
     # a model that ran but has no such space sets no bound
     known = {model: median for model, median in medians.items() if not np.isnan(median)}
     if not known:
@@ -176,7 +176,7 @@ def _bound(bound: float | Reference, target: Target, rows: pd.DataFrame, others:
     return Bound(known[model] + bound.margin, model, space, bound.margin)
 
 
-def _spread(rows: pd.DataFrame, model: str, reading: Reading, space: str) -> Spread:
+def _over_seeds(rows: pd.DataFrame, model: str, reading: Reading, space: str) -> Spread:
     """What the seeds say: their median and range, or a fraction of them."""
     values = _values(rows, model, reading, space)
     if reading.over is None or values.empty:

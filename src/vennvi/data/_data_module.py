@@ -58,6 +58,8 @@ class AnnbatchMuDataModule(LightningDataModule):
         If annbatch is not installed: it is the extra ``ondisk``, for Python 3.12 or newer.
     FileNotFoundError, ValueError
         If ``path`` is no collection.
+    IndexError, ValueError
+        If ``external_indexing`` names a cell that there is not, or one twice, or has more than three parts.
 
     Examples
     --------
@@ -233,7 +235,7 @@ class _Batches:
 
 
 def _three_parts(given: Sequence[Sequence[int] | NDArray | None], n_obs: int) -> list[NDArray[np.int64]]:
-    """Rows to train, validate and test on."""
+    """Rows to train, to validate and to test on, three arrays; see :class:`AnnbatchMuDataModule`."""
     if not 1 <= len(given) <= 3:
         raise ValueError(
             f"`external_indexing` has {len(given)} parts: give the rows to train on, to validate on and to test on."

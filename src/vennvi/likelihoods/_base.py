@@ -24,7 +24,7 @@ ALL = slice(None)
 #: Smallest mean of a count that a deviance is read at: a certain mistake would be infinite.
 MIN_MEAN = 1e-10
 #: Size factors below this fraction of the median are read as this: an empty cell has no log-depth.
-MIN_SIZE = 1e-4
+_MIN_SIZE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,12 @@ class Likelihood(nn.Module, ABC):
         if not self.use_size:
             return torch.ones((x.shape[0], 1), device=x.device)
         size = self._depth(x) if size_factor is None else size_factor
-        return (size / self.size_reference).clamp_min(MIN_SIZE)
+        return (size / self.size_reference).clamp_min(_MIN_SIZE)
+
+    @staticmethod
+    def is_empty(size: Tensor) -> Tensor:
+        """Whether nothing was counted in a cell, by its :meth:`size`, so that it has no depth; shape ``(n, 1)``."""
+        return size <= _MIN_SIZE
 
     def _depth(self, x: Tensor) -> Tensor:
         """Row sums; where entries are missing, over the fraction of the counts that the others are expected to hold."""

@@ -29,7 +29,9 @@ def as_matrix(values: ArrayLike | pd.DataFrame | pd.Series, name: str) -> Array:
 
 
 def without_rounding(matrix: Array) -> Array:
-    """Columns that are constant up to rounding as constants: scaled to variance one, their last digits would be data.
+    """The same matrix, its columns that are constant up to rounding made constant; shape ``(rows, columns)``, NaN stays.
+
+    Scaled to variance one, their last digits would be data.
 
     Examples
     --------

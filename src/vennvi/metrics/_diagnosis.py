@@ -35,7 +35,6 @@ N_FOLDS = 5
 #: R² with which a space should be predicted from that of another run.
 STABLE_R2 = 0.8
 
-
 COLUMNS = ("topic", "space", "target", "metric", "value", "n_train", "n_test")
 
 

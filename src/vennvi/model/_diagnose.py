@@ -16,7 +16,6 @@ from sklearn.decomposition import PCA
 
 from vennvi._keys import data_key
 from vennvi._sparse import is_sparse
-from vennvi.likelihoods._base import MIN_SIZE
 from vennvi.metrics import Diagnosis, diagnose
 from vennvi.metrics._arrays import without_rounding
 from vennvi.model._gather import lean_csr
@@ -146,8 +145,9 @@ class DiagnoseMixin:
                     now[name, m] = q.loc.masked_fill(mask[m] == 0, torch.nan)
                     kl = 0.5 * (q.loc.square() + q.scale.square() - 1) - q.scale.log()
                     now[f"kl {name}", m] = kl.masked_fill(mask[m] == 0, torch.nan)
-                no_depth = (mask[m] == 0) | (given["size"][m] <= MIN_SIZE)
-                now["log_depth", m] = given["size"][m].log().masked_fill(no_depth, torch.nan)
+                size = given["size"][m]
+                no_depth = (mask[m] == 0) | module.likelihood(m).is_empty(size)
+                now["log_depth", m] = size.log().masked_fill(no_depth, torch.nan)
             now["batch", ""] = given[REGISTRY_KEYS.BATCH_KEY]
             for key, value in now.items():
                 parts.setdefault(key, []).append(value.cpu().numpy())

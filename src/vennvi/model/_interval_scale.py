@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,10 +14,9 @@ from vennvi._keys import data_key
 from vennvi._sparse import to_dense
 from vennvi.data._dataset import cell_positions
 from vennvi.likelihoods import Columns, NormalLikelihood
+from vennvi.model._calibration import kept_with, warn_without_data
 from vennvi.model._held_out import held_out_split
 from vennvi.model._predictive import PredictiveMixin
-
-logger = logging.getLogger("scvi.vennvi")
 
 #: Held-out cells below which the learned width is kept, and cells that the scale is fitted on at most.
 MIN_CELLS, MAX_CELLS = 20, 500
@@ -104,22 +102,13 @@ class IntervalScaleMixin(PredictiveMixin):
         neutral = np.ones((3, likelihood.n_features))
         if not isinstance(likelihood, NormalLikelihood):
             return neutral
-        state = float(sum(p.detach().double().sum() for p in self.module.parameters()))
-        kept = getattr(self, "interval_scales_", None)
-        if kept is None or not np.isclose(kept["state"], state, rtol=1e-9, atol=0):  # the order of summation varies
-            kept = {"state": state, "scales": {}}
-            self.interval_scales_ = kept  # plain arrays, saved with the model
-        scales, name = kept["scales"], f"{target} from {', '.join(sources)}"
+        scales = kept_with(self, "interval_scales_", "scales", self.module.parameters())
+        name = f"{target} from {', '.join(sources)}"
         if name not in scales:
             cells = self._calibration_cells()
             usable = cells[self._presence(self.adata, target)[cells]] if len(cells) else cells  # type: ignore[attr-defined]
             if len(usable) < MIN_CELLS:
-                if self.adata is None:  # type: ignore[attr-defined]
-                    logger.warning(
-                        "The intervals of %s are not calibrated: the model has no data at hand, and was saved before they were "
-                        "asked for. Load it with its data, or ask for them once before saving.",
-                        name,
-                    )
+                warn_without_data(self, f"The intervals of {name}")
                 return neutral
             squares, counts = self._standardised_squares(target, sources, usable)
             parts = [shrunken_scale(squares.sum(0), counts.sum(0))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,12 +14,11 @@ from scvi import REGISTRY_KEYS
 
 from vennvi.data._dataset import cell_positions
 from vennvi.metrics import temperature
+from vennvi.model._calibration import kept_with, warn_without_data
 from vennvi.model._held_out import held_out_split
 
 if TYPE_CHECKING:
     from vennvi.module import SharedPrivateVAE
-
-logger = logging.getLogger("scvi.vennvi")
 
 #: Labelled held-out cells below which probabilities are left as they are.
 MIN_CELLS = 20
@@ -94,20 +92,12 @@ class LabelsMixin:
     def _label_temperature(self, modality: str | None, batch_size: int | None) -> float:
         """Temperature for what a modality alone infers (``None``: for the joint latents), kept until trained further."""
         classifier: torch.nn.Linear = self.module.classifier  # type: ignore[assignment]
-        state = float(classifier.weight.double().sum() + classifier.bias.double().sum())
-        kept = getattr(self, "label_temperatures_", None)
-        if kept is None or not np.isclose(kept["state"], state, rtol=1e-9, atol=0):  # the order of summation varies
-            kept = {"state": state, "temperatures": {}}
-            self.label_temperatures_ = kept  # plain numbers, saved with the model
-        temperatures, name = kept["temperatures"], modality or ""
+        temperatures = kept_with(self, "label_temperatures_", "temperatures", classifier.parameters())
+        name = modality or ""
         if name not in temperatures:
             cells, codes = self._held_out_labels()
             if len(cells) < MIN_CELLS:
-                if self.adata is None:  # type: ignore[attr-defined]
-                    logger.warning(
-                        "The probabilities of labels are not calibrated: the model has no data at hand, and was saved before "
-                        "they were asked for. Load it with its data, or ask for them once before saving.",
-                    )
+                warn_without_data(self, "The probabilities of labels")
                 return 1.0
             latents = self.get_latent_representation(indices=cells, modality=modality, batch_size=batch_size)  # type: ignore[attr-defined]
             logits = classifier(torch.as_tensor(latents, device=self.device)).cpu().numpy()  # type: ignore[attr-defined]

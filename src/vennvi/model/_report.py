@@ -113,10 +113,7 @@ class ReportMixin:
                 ),
             ]
             if len(self.modalities) > 1:
-                try:
-                    sections.append(self._signal_section(data, chosen, batch_size, seed))
-                except ValueError as error:  # too few cells have two modalities
-                    sections.append(Section("Do the modalities share a signal", text=str(error)))
+                sections.append(self._signal_section(data, chosen, batch_size, seed))
             sections.append(
                 Section(
                     "What is read from which space",
@@ -164,9 +161,13 @@ class ReportMixin:
         return Section("Data and model", text=text, tables={"Modalities": pd.DataFrame(rows)})
 
     def _signal_section(self, data: MuData, cells: NDArray, batch_size: int | None, seed: int) -> Section:
-        signal = self.shared_signal_test(mdata=data, indices=cells, batch_size=batch_size, seed=seed)  # type: ignore[attr-defined]
+        title = "Do the modalities share a signal"
+        try:
+            signal = self.shared_signal_test(mdata=data, indices=cells, batch_size=batch_size, seed=seed)  # type: ignore[attr-defined]
+        except ValueError as error:  # too few cells have two modalities
+            return Section(title, text=str(error))
         return Section(
-            "Do the modalities share a signal",
+            title,
             text="Agreement of what each modality alone infers of the shared latents, against shuffled pairs.",
             images=(image(pl.alignment_null(signal), "Observed agreement over that of shuffled pairs"),),
             tables={"Pairs of modalities": signal.pairs, "Shared dimensions": signal.dimensions},

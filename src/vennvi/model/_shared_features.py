@@ -44,8 +44,9 @@ class SharedFeaturesMixin(PassesMixin):
 
         (as ``"cross"`` in :meth:`variance_explained`), and the p-value asks whether the predictions belong to *their*
         cells: it compares their covariance with the data with that after shuffling which cell gets which prediction,
-        among cells of the same batch and categorical covariates that have the same sources. The model is not trained again. The q-value is
-        Benjamini and Hochberg's: of the features with ``q_value <= 0.05``, 5 % or fewer are expected to be false.
+        among cells of the same batch and categorical covariates that have the same sources. The model is not trained
+        again. The q-value is Benjamini and Hochberg's: of the features with ``q_value <= 0.05``, 5 % or fewer are
+        expected to be false.
 
         Parameters
         ----------
@@ -104,7 +105,9 @@ class SharedFeaturesMixin(PassesMixin):
             raise ValueError(f"`n_permutations` is {n_permutations}: it must be at least 1.")
         cells = held_out_cells(self, mdata, indices, "test its features")
         data = self.adata if mdata is None else mdata  # type: ignore[attr-defined]
-        strata = np.zeros(len(cells)) if within is None else obs_column(data, within, "within").to_numpy()[cells]
+        alike = [self._presence(data, m)[cells] for m in sources]  # type: ignore[attr-defined]
+        if within is not None:
+            alike.append(obs_column(data, within, "within").to_numpy()[cells])
 
         likelihood = self.module.likelihood(target)
         latents, totals = self._first_pass(mdata, cells, batch_size, {target: sources})
@@ -112,8 +115,7 @@ class SharedFeaturesMixin(PassesMixin):
         kept = paired.cpu().numpy()
         if kept.sum() < 2:
             raise ValueError(f"{kept.sum()} cells have both {target!r} and {' or '.join(map(repr, sources))}.")
-        sources_of = [self._presence(data, m)[cells] for m in sources]  # type: ignore[attr-defined]
-        groups = self._strata(z, [strata, *sources_of])[kept]
+        groups = self._strata(z, alike)[kept]
         permutations = permutations_within(groups, n_permutations, seed)
         size = z.size.squeeze(-1).cpu().numpy()[kept]
         explained = ExplainedDeviance(likelihood, totals[target], z.sizes)
@@ -160,9 +162,9 @@ class SharedFeaturesMixin(PassesMixin):
         private = torch.zeros_like(z.private[rows])
         return self.module.decode(target, torch.cat([z.cross[rows], private], dim=-1), c, columns)  # type: ignore[index]
 
-    def _strata(self, z: ModalityLatents, within: Sequence[NDArray]) -> NDArray[np.int64]:
-        """Group of each cell: combinations of batch, categorical covariates and ``within``."""
-        codes = [pd.factorize(pd.Series(values), use_na_sentinel=False)[0] for values in within]
+    def _strata(self, z: ModalityLatents, alike: Sequence[NDArray]) -> NDArray[np.int64]:
+        """Group of each cell, ``(n_cells,)``: combinations of batch, categorical covariates and what else must be ``alike``."""
+        codes = [pd.factorize(pd.Series(values), use_na_sentinel=False)[0] for values in alike]
         if z.covariates is not None:
             n_categories = z.covariates.shape[1] - self.module.n_continuous_cov
             codes += list(z.covariates[:, :n_categories].cpu().numpy().astype(np.int64).T)

@@ -18,7 +18,6 @@ from vennvi._keys import data_key
 from vennvi._runner import SharedPrivateTrainRunner, with_strategy
 from vennvi.canonical import canonical_projections
 from vennvi.data._splitter import DataSplitter
-from vennvi.likelihoods._base import MIN_SIZE
 from vennvi.model._gather import GatheredRows
 from vennvi.model._kl_schedule import first_checks_to_skip, with_kl_rise
 from vennvi.model._validate import check_feature_fraction, check_precision
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Cells that the canonical variates are found on: more sharpen them no further.
 _MAX_START_CELLS = 20_000
+#: Cells that are read at a time for them: a minibatch is in memory several times over, dense or as indices of 64 bits.
+_START_BATCH = 128
 
 
 class TrainMixin(UnsupervisedTrainingMixin):
@@ -104,9 +105,8 @@ class TrainMixin(UnsupervisedTrainingMixin):
         ------
         ValueError
             If a ``datamodule`` is not of the data that the model was made for, or comes with ``datasplitter_kwargs``, or a
-            model without a MuData gets none;
-            for a ``precision`` in which parameters are not in single precision, and for ``early_stopping`` by validation
-            cells where there are none.
+            model without a MuData gets none; for a ``precision`` in which parameters are not in single precision, and for
+            ``early_stopping`` by validation cells where there are none.
         KeyError, ValueError
             If ``feature_fraction`` names a modality that the model has not, a fraction outside (0, 1], or a modality
             whose likelihood does not factorise.
@@ -114,12 +114,7 @@ class TrainMixin(UnsupervisedTrainingMixin):
             If the loss is no longer finite; the message names the terms.
         """
         feature_fraction = check_feature_fraction(feature_fraction, self.module)
-        self._check_datamodule(datamodule)
-        if datamodule is not None and datasplitter_kwargs:
-            raise ValueError(
-                f"`datasplitter_kwargs` ({', '.join(datasplitter_kwargs)}) are for data in memory: give `datamodule` what it has "
-                "of them, such as `external_indexing`, when it is made."
-            )
+        self._check_datamodule(datamodule, datasplitter_kwargs)
         given = merge_kwargs(trainer_kwargs.get("trainer_config"), trainer_kwargs, name="trainer")
         check_precision(given.get("precision"))
         if max_epochs is None:
@@ -158,7 +153,7 @@ class TrainMixin(UnsupervisedTrainingMixin):
             self.module.feature_fraction = {}
         self._name_split(self.adata if datamodule is None else datamodule)
 
-    def _check_datamodule(self, datamodule: AnnbatchMuDataModule | None) -> None:
+    def _check_datamodule(self, datamodule: AnnbatchMuDataModule | None, datasplitter_kwargs: dict | None) -> None:
         if datamodule is None:
             if self.adata is None:
                 raise ValueError(
@@ -168,6 +163,11 @@ class TrainMixin(UnsupervisedTrainingMixin):
         if self.adata is not None:
             raise ValueError(
                 "`datamodule` is for a model made without a MuData: `Model(registry=datamodule.registry)`."
+            )
+        if datasplitter_kwargs:
+            raise ValueError(
+                f"`datasplitter_kwargs` ({', '.join(datasplitter_kwargs)}) are for data in memory: give `datamodule` what it has "
+                "of them, such as `external_indexing`, when it is made."
             )
         for m, names in self.get_var_names().items():
             field = datamodule.registry["field_registries"].get(data_key(m), {})
@@ -188,7 +188,7 @@ class TrainMixin(UnsupervisedTrainingMixin):
         rows: dict[str, list] = {m: [] for m in self.modalities}
         nuisances: list[NDArray] = []
         seen = 0
-        for tensors in self._batches(None, cells, 128):
+        for tensors in self._batches(None, cells, _START_BATCH):
             tensors = {key: value.to(self.device) for key, value in tensors.items()}
             inputs = self.module._get_inference_input(tensors)
             depths = []
@@ -196,7 +196,7 @@ class TrainMixin(UnsupervisedTrainingMixin):
                 likelihood, mask = self.module.likelihood(m), inputs["mask"][m]
                 size = likelihood.size(x, inputs["size_factor"][m])
                 # a cell without any count has no depth that could be regressed out
-                counted = (mask > 0) & (size > MIN_SIZE)
+                counted = (mask > 0) & ~likelihood.is_empty(size)
                 depths.append(torch.where(counted, size.log(), 0.0))
                 present = torch.nonzero(counted.squeeze(-1)).squeeze(-1).cpu().numpy()
                 gathered[m].add(likelihood.encoder_input(x, size), present)

@@ -110,30 +110,26 @@ EQUAL = QualityTask(
     models=("MMVAEPlusPlus", "MMVAEPlusPlus-quarter", "VennVI", "VennVI-quarter"),
     epochs=(20,),
 )
-RNA_ATAC_TYPES = QualityTask(
-    name="rna-atac-types",
-    title="cell types of RNA + ATAC told apart with accuracy .75, held out (multiome-types, latents 15+10+10)",
-    experiment=MULTIOME_TYPES,
-    condition="4000",
-    latents=Latents(15, 10),
-    reading=("shared", "cell_type", "accuracy_test"),
-    level=0.75,
-    models=("VennVI", "MMVAEPlusPlus", "MULTIVI"),
-    epochs=(5, 20, 60),
-    n_seeds=2,
-)
-RNA_PROTEIN_TYPES = QualityTask(
-    name="rna-protein-types",
-    title="cell types of RNA + protein told apart with accuracy .98, held out (citeseq-types, latents 15+10+10)",
-    experiment=CITESEQ_TYPES,
-    condition="4000",
-    latents=Latents(15, 10),
-    reading=("shared", "cell_type", "accuracy_test"),
-    level=0.98,
-    models=("VennVI", "MMVAEPlusPlus", "TOTALVI"),
-    epochs=(5, 20),
-    n_seeds=2,
-)
+
+
+def _types(experiment: Experiment, what: str, level: float, peer: str, epochs: tuple[int, ...]) -> QualityTask:
+    """Cell types told apart from the joint shared latents, beside the peer for such data."""
+    return QualityTask(
+        name=f"{what.lower().replace(' + ', '-')}-types",
+        title=f"cell types of {what} told apart with accuracy {f'{level:.2f}'.lstrip('0')}, held out ({experiment.name}, latents 15+10+10)",
+        experiment=experiment,
+        condition="4000",
+        latents=Latents(15, 10),
+        reading=("shared", "cell_type", "accuracy_test"),
+        level=level,
+        models=("VennVI", "MMVAEPlusPlus", peer),
+        epochs=epochs,
+        n_seeds=2,
+    )
+
+
+RNA_ATAC_TYPES = _types(MULTIOME_TYPES, "RNA + ATAC", 0.75, "MULTIVI", (5, 20, 60))
+RNA_PROTEIN_TYPES = _types(CITESEQ_TYPES, "RNA + protein", 0.98, "TOTALVI", (5, 20))
 #: All of them.
 TASKS = (RECOVERED, EQUAL, RNA_ATAC_TYPES, RNA_PROTEIN_TYPES)
 
