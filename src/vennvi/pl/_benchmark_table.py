@@ -14,7 +14,13 @@ Score = tuple[str, str, str]
 Series = tuple[str, bool]
 
 #: Scales on which a small difference looks small: at least from no information to perfect.
-_RANGES = {"auc": (0.4, 1.0), "accuracy": (0.0, 1.0), "purity": (0.0, 1.0), "foscttm": (0.0, 0.55)}
+_RANGES = {
+    "auc": (0.4, 1.0),
+    "accuracy": (0.0, 1.0),
+    "purity": (0.0, 1.0),
+    "foscttm": (0.0, 0.55),
+    "signal": (0.0, 1.0),
+}
 
 
 def tidied(results: pd.DataFrame) -> pd.DataFrame:
