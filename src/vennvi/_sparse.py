@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from vennvi._runs import Runs, take_runs
 
@@ -17,22 +21,74 @@ def is_sparse(x: Tensor) -> bool:
     return x.layout == torch.sparse_csr
 
 
-def row_of_entry(x: Tensor) -> Tensor:
-    """Row index of every stored entry of a CSR tensor, shape ``(nnz,)``."""
-    starts = x.crow_indices()
-    return torch.repeat_interleave(starts.diff(), output_size=x.values().shape[0])
+@dataclass(frozen=True)
+class ByColumn:
+    """The stored entries of a matrix, column after column."""
+
+    order: Tensor
+    """Place of each entry in the order of the rows, shape ``(n_stored,)``."""
+    rows: Tensor
+    """Row of each entry, shape ``(n_stored,)``."""
+    starts: NDArray[np.integer]
+    """First entry of each column, and the number of all, shape ``(n_columns + 1,)``."""
+
+
+class Pattern:
+    """Where the stored entries of a CSR tensor are (its ``starts`` and ``columns``), looked up once a minibatch.
+
+    Examples
+    --------
+    >>> from vennvi.data._dataset import csr_tensor
+    >>> x = csr_tensor([0, 2, 3], [0, 2, 1], torch.tensor([5.0, 6.0, 7.0]), 3)
+    >>> pattern_of(x).rows
+    tensor([0, 0, 1])
+    >>> by_column = pattern_of(x).by_column
+    >>> x.values()[by_column.order], by_column.starts.tolist()
+    (tensor([5., 7., 6.]), [0, 1, 2, 3])
+    """
+
+    def __init__(self, x: Tensor):
+        self.starts, self.columns, self._shape = x.crow_indices(), x.col_indices(), tuple(x.shape)
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """Row of every stored entry, row after row, shape ``(n_stored,)``."""
+        return torch.repeat_interleave(self.starts.diff(), output_size=len(self.columns))
+
+    @cached_property
+    def by_column(self) -> ByColumn:
+        """The entries column after column; of a CPU."""
+        numbers = np.arange(len(self.columns), dtype=np.int32)
+        parts = (numbers, self.columns.numpy(), self.starts.numpy())
+        matrix = sparse.csr_array(parts, shape=self._shape).tocsc()
+        rows = torch.from_numpy(matrix.indices)
+        return ByColumn(torch.from_numpy(matrix.data), rows, matrix.indptr)
+
+
+_PATTERNS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+@torch.compiler.disable  # a look-up: nothing to trace
+def pattern_of(x: Tensor) -> Pattern:
+    """Where the entries of a CSR tensor are; the same object as long as there is a tensor of this pattern."""
+    if x not in _PATTERNS:
+        _PATTERNS[x] = Pattern(x)
+    return _PATTERNS[x]
+
+
+@torch.compiler.disable
+def with_values(x: Tensor, values: Tensor) -> Tensor:
+    """A CSR tensor with the same pattern and other values."""
+    other = torch.sparse_csr_tensor(x.crow_indices(), x.col_indices(), values, size=x.shape, check_invariants=False)
+    _PATTERNS[other] = pattern_of(x)
+    return other
 
 
 def row_sums(x: Tensor) -> Tensor:
     """Sum of each row, NaN entries left out, shape ``(n, 1)``; dense or CSR."""
     if is_sparse(x):
-        return x.values().new_zeros(x.shape[0]).index_add_(0, row_of_entry(x), x.values()).unsqueeze(-1)
+        return x.values().new_zeros(x.shape[0]).index_add_(0, pattern_of(x).rows, x.values()).unsqueeze(-1)
     return x.nansum(-1, keepdim=True)
-
-
-def with_values(x: Tensor, values: Tensor) -> Tensor:
-    """A CSR tensor with the same pattern and other values."""
-    return torch.sparse_csr_tensor(x.crow_indices(), x.col_indices(), values, size=x.shape, check_invariants=False)
 
 
 def to_dense(x: Tensor, runs: Runs | None = None) -> Tensor:
@@ -41,96 +97,127 @@ def to_dense(x: Tensor, runs: Runs | None = None) -> Tensor:
     return dense if runs is None else take_runs(dense, runs, -1)
 
 
-def as_scipy(x: Tensor) -> sparse.csr_array:
-    """The same minibatch for scipy, without a copy of its values; of a CPU."""
-    parts = (x.values().numpy(), x.col_indices().numpy(), x.crow_indices().numpy())
-    return sparse.csr_array(parts, shape=tuple(x.shape))
-
-
 @dataclass(frozen=True)
-class Entries:
-    """Stored entries of a matrix on a CPU, none twice."""
+class SparseColumns:
+    """The stored entries of a minibatch on a CPU, column after column, none twice.
 
-    rows: Tensor
-    """Row of each entry, shape ``(n_stored,)``."""
-    place: Tensor
-    """Its place in the dense matrix, row after row, shape ``(n_stored,)``."""
+    Examples
+    --------
+    >>> from vennvi.data._dataset import csr_tensor
+    >>> x = csr_tensor([0, 2, 3], [0, 2, 1], torch.tensor([5.0, 6.0, 7.0]), 3)
+    >>> SparseColumns.of(x, [slice(1, 3)]).dense()
+    tensor([[0., 6.],
+            [7., 0.]])
+    """
+
     values: Tensor
     """Shape ``(n_stored,)``."""
+    rows: Tensor
+    """Row of each entry, shape ``(n_stored,)``."""
+    starts: NDArray[np.integer]
+    """First entry of each column, and the number of all, shape ``(n_columns + 1,)``."""
     shape: tuple[int, int]
-    """Of the matrix."""
+    """Cells and columns."""
+
+    @classmethod
+    def of(cls, x: Tensor, runs: Runs | None = None) -> SparseColumns:
+        """Read a CSR tensor by columns: all of them, or some."""
+        every = pattern_of(x).by_column
+        order, rows, starts = every.order, every.rows, every.starts
+        if runs is not None:
+            stored = [slice(starts[run.start], starts[run.stop]) for run in runs]
+            order, rows = (torch.cat([entries[some] for some in stored]) for entries in (order, rows))
+            lengths = np.diff(starts)
+            starts = np.append(0, np.cumsum(np.concatenate([lengths[run] for run in runs])))
+        return cls(x.values().index_select(0, order), rows, starts, (x.shape[0], len(starts) - 1))
+
+    @property
+    def columns(self) -> Tensor:
+        """Column of each entry, shape ``(n_stored,)``."""
+        lengths = torch.from_numpy(np.diff(self.starts))
+        return torch.repeat_interleave(lengths, output_size=len(self.values))
 
     def dense(self) -> Tensor:
-        """The matrix."""
-        return self.add_to(torch.zeros(self.shape))
-
-    def add_to(self, x: Tensor) -> Tensor:
-        """Add the matrix to each of some contiguous ones, shape ``(..., n, d)``, in place."""
-        for flat in self._flat(x):
-            flat.index_add_(0, self.place, self.values)
-        return x
+        """The minibatch, shape ``(n, n_columns)``."""
+        dense = self.values.new_zeros(self.shape)
+        dense[self.rows, self.columns] = self.values
+        return dense
 
     def row_sums(self) -> Tensor:
         """Sum of each row, shape ``(n,)``."""
         return self.values.new_zeros(self.shape[0]).index_add_(0, self.rows, self.values)
 
-    def dot(self, x: Tensor) -> Tensor:
-        """Inner product of each row with that of other, contiguous matrices: ``(..., n, d)`` to ``(..., n)``."""
-        products = [
-            x.new_zeros(self.shape[0]).index_add_(0, self.rows, flat.index_select(0, self.place) * self.values)
-            for flat in self._flat(x)
-        ]
-        return torch.stack(products).view(x.shape[:-1])
+    def of_rows(self, chosen: Tensor) -> SparseColumns:
+        """The entries of some rows, each named once."""
+        place = torch.full((self.shape[0],), -1).index_copy_(0, chosen, torch.arange(len(chosen)))
+        rows = place[self.rows]
+        kept = rows >= 0
+        n_before = np.append(0, np.cumsum(kept.numpy()))
+        return SparseColumns(self.values[kept], rows[kept], n_before[self.starts], (len(chosen), self.shape[1]))
 
-    def _flat(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Each of some matrices as one row, also where they have none."""
-        return x.view(x.shape[:-2].numel(), self.shape[0] * self.shape[1]).unbind()
+    def in_blocks(self, blocks: Sequence[slice], n_terms: int) -> EntriesInBlocks:
+        """Find the entries in blocks of columns that together are all columns, in their order."""
+        return EntriesInBlocks(self, blocks, n_terms)
 
 
-class SparseColumns:
-    """A CSR minibatch on a CPU, of which blocks of columns are made dense one after the other.
+class EntriesInBlocks:
+    """Stored entries where a pass over blocks of columns meets them: in outputs of shape ``(n_block, n_terms, n)``.
 
     Parameters
     ----------
-    matrix
-        Sparse by column, shape ``(n, n_features)``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from scipy import sparse
-    >>> columns = SparseColumns(sparse.csc_array(np.eye(3, dtype=np.float32)))
-    >>> columns[:, 1:3]
-    tensor([[0., 0.],
-            [1., 0.],
-            [0., 1.]])
+    columns
+        The entries.
+    blocks
+        All columns, block by block.
+    n_terms
+        Outputs of each entry.
     """
 
-    def __init__(self, matrix: sparse.csc_array):
-        self.matrix = matrix
-        self._column = np.repeat(np.arange(matrix.shape[1], dtype=matrix.indices.dtype), np.diff(matrix.indptr))
-
-    @classmethod
-    def of(cls, x: Tensor, runs: Runs | None = None) -> SparseColumns:
-        """Read a CSR tensor by columns: by all, or by some."""
-        matrix = as_scipy(x).tocsc()
-        return cls(matrix if runs is None else sparse.hstack([matrix[:, run] for run in runs], format="csc"))
-
-    def __getitem__(self, key: tuple[slice, slice]) -> Tensor:
-        """All rows of some adjacent columns, dense."""
-        return self.block(key[1]).dense()
+    def __init__(self, columns: SparseColumns, blocks: Sequence[slice], n_terms: int):
+        self._columns = columns
+        n, n_columns = columns.shape
+        first = np.repeat([block.start for block in blocks], [block.stop - block.start for block in blocks])
+        place = (torch.arange(n_columns) - torch.from_numpy(first)).mul_(n_terms * n)
+        lengths = torch.from_numpy(np.diff(columns.starts))
+        self._place = torch.repeat_interleave(place, lengths, output_size=len(columns.values)).add_(columns.rows)
+        self._read = columns.values.new_empty(n_terms, len(columns.values))
 
     def block(self, columns: slice) -> Entries:
-        """All rows of some adjacent columns, as the entries that are stored."""
-        start, stop, _ = columns.indices(self.matrix.shape[1])
-        stored = slice(self.matrix.indptr[start], self.matrix.indptr[stop])
-        rows = self.matrix.indices[stored].astype(np.int64)
-        place = rows * (stop - start)
-        place += self._column[stored]
-        place -= start
-        values = torch.from_numpy(self.matrix.data[stored])
-        return Entries(torch.from_numpy(rows), torch.from_numpy(place), values, (self.matrix.shape[0], stop - start))
+        """The entries of one block."""
+        stored = slice(int(self._columns.starts[columns.start]), int(self._columns.starts[columns.stop]))
+        return Entries(self._place[stored], self._columns.values[stored], self._read[:, stored], self._columns.shape[0])
 
-    def rows(self, chosen: Tensor) -> SparseColumns:
-        """Some cells only."""
-        return SparseColumns(self.matrix[chosen.numpy()])
+    def dot(self) -> Tensor:
+        """Sum over a cell's entries of their values times what was read of the outputs, ``(n_terms, n)``."""
+        products = self._read.mul_(self._columns.values)
+        n_terms, n = len(products), self._columns.shape[0]
+        return products.new_zeros(n_terms, n).index_add_(1, self._columns.rows, products)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Stored entries of a block of columns."""
+
+    place: Tensor
+    """Place of each in the outputs of the first term, shape ``(n_stored,)``."""
+    values: Tensor
+    """Shape ``(n_stored,)``."""
+    outputs: Tensor
+    """What :meth:`read` found, shape ``(n_terms, n_stored)``."""
+    n: int
+    """Cells."""
+
+    def read(self, outputs: Tensor) -> None:
+        """Remember the outputs at the entries, for :meth:`EntriesInBlocks.dot`; contiguous, ``(n_block, n_terms, n)``."""
+        for found, flat in zip(self.outputs, self._of_terms(outputs), strict=True):
+            torch.index_select(flat, 0, self.place, out=found)
+
+    def add_to(self, outputs: Tensor) -> Tensor:
+        """Add the values to the outputs of each term at the entries, in place."""
+        for flat in self._of_terms(outputs):
+            flat.index_add_(0, self.place, self.values)
+        return outputs
+
+    def _of_terms(self, outputs: Tensor) -> list[Tensor]:
+        flat = outputs.view(-1)
+        return [flat[term * self.n :] for term in range(len(self.outputs))]

@@ -6,8 +6,12 @@ Every function takes ``loc`` and ``scale`` of shape ``(n_experts, n, d)`` and ``
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.distributions import Normal
 
 
@@ -22,6 +26,54 @@ def kl_to_standard_normal(q: Normal) -> Tensor:
     .. math:: KL[N(\mu, \sigma^2) \| N(0, 1)] = \sum_d \tfrac12 (\mu_d^2 + \sigma_d^2 - 1) - \log \sigma_d
     """
     return (0.5 * (q.loc.square() + q.scale.square() - 1) - q.scale.log()).sum(-1)
+
+
+def weighted_kl(q: Sequence[Normal], weight: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Weighted sum of the KL divergences of several posteriors to the prior, in one pass over them all.
+
+    .. math:: \sum_{k,i} w_{ki} \, KL[N(\mu_{ki}, \sigma_{ki}^2) \| N(0, I)]
+
+    Parameters
+    ----------
+    q
+        Posteriors, of shapes ``(n, d_k)``.
+    weight
+        Weight :math:`w` of each row, shape ``(len(q), n)``.
+
+    Returns
+    -------
+    The weighted sum, which gradients flow through; and the divergence of each row, ``(len(q), n)``, which they do not.
+
+    Examples
+    --------
+    >>> total, rows = weighted_kl([gaussian(torch.ones(1, 2), torch.ones(1, 2))], torch.tensor([[3.0]]))
+    >>> total, rows
+    (tensor(3.), tensor([[1.]]))
+    """
+    widths = [each.loc.shape[-1] for each in q]
+    loc, scale = torch.cat([each.loc for each in q], dim=-1), torch.cat([each.scale for each in q], dim=-1)
+    return _WeightedKL.apply(loc, scale, weight, widths)
+
+
+class _WeightedKL(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, loc: Tensor, scale: Tensor, weight: Tensor, widths: Sequence[int]) -> tuple[Tensor, Tensor]:
+        each = 0.5 * (loc.square() + scale.square() - 1) - scale.log()
+        rows = torch.stack([part.sum(-1) for part in each.split(widths, dim=-1)])
+        ctx.save_for_backward(loc, scale, weight)
+        ctx.widths = widths
+        ctx.mark_non_differentiable(rows)
+        return (weight * rows).sum(), rows
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        loc, scale, weight = ctx.saved_tensors
+        factor = by_total * weight.T
+        of_dimension = torch.cat(
+            [w.expand(-1, d) for w, d in zip(factor.split(1, dim=-1), ctx.widths, strict=True)], -1
+        )
+        return of_dimension * loc, of_dimension * (scale - scale.reciprocal()), None, None
 
 
 def product_of_experts(loc: Tensor, scale: Tensor, mask: Tensor, *, prior: bool = True) -> Normal:

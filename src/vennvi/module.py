@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from vennvi._keys import CELLS_BEHIND, data_key, expert_name, mask_key, reconstruction_name, size_factor_key
 from vennvi._runs import Runs, random_runs
 from vennvi.distributed import cells_per_rank, gather_rows
-from vennvi.fusion import kl_to_standard_normal, product_of_experts
+from vennvi.fusion import product_of_experts, weighted_kl
 from vennvi.likelihoods import LIKELIHOODS, Columns, Likelihood
 from vennvi.nn import Decoder, Encoder
 from vennvi.objectives import CrossPrivate, Expert, Objective, Term
@@ -304,44 +304,43 @@ class SharedPrivateVAE(BaseModuleClass):
         mask = {m: v.squeeze(-1) for m, v in inference_outputs["mask"].items()}
         has = {e: self.presence(inference_outputs["mask"], e) for e in self.objective.experts}
         n_has = self._count(has, across_ranks)
-        n_with = {m: v.sum().clamp_min(1) for m, v in mask.items()}
         curves: dict[str, Tensor] = {}
 
         reconstruction: dict[str, Tensor] = {}
         total = torch.zeros((), device=next(iter(mask.values())).device)
         for m in self.modalities:
             terms = self.objective.terms_for(m)
-            counted = torch.stack([has[term.expert] * mask[m] for term in terms])
-            row_weight = (
-                -self.modality_weights[m] * counted / torch.stack([n_has[e.expert] for e in terms]).unsqueeze(-1)
-            )
+            counted = torch.stack([has[term.expert] for term in terms]) * mask[m]
+            per_expert = torch.stack([n_has[term.expert] for term in terms]).unsqueeze(-1)
             score, log_prob = self._score(
-                m, tensors, inference_outputs["size"][m], generative_outputs["hidden"][m], row_weight
+                m,
+                tensors,
+                inference_outputs["size"][m],
+                generative_outputs["hidden"][m],
+                -self.modality_weights[m] * counted / per_expert,
             )
             total = total + score
             rows = torch.where(counted > 0, -self.modality_weights[m] * log_prob, 0.0)
-            for term, row, n_counted in zip(terms, rows, counted.sum(-1), strict=True):
-                name = reconstruction_name(term.expert.modalities, m)
-                reconstruction[name] = row
-                curves[name] = row.sum() / n_counted.clamp_min(1)
-                curves[CELLS_BEHIND + name] = n_counted
+            names = [reconstruction_name(term.expert.modalities, m) for term in terms]
+            reconstruction |= zip(names, rows.unbind(), strict=True)
+            curves |= _mean_curves(names, rows, counted)
 
-        kl: dict[str, Tensor] = {}
-        kl_total = torch.zeros_like(total)
-        kl_private = {m: kl_to_standard_normal(q) * mask[m] for m, q in inference_outputs["q_private"].items()}
-        for expert, q in inference_outputs["q_shared"].items():
-            name = f"kl_shared_{expert_name(expert.modalities)}"
-            kl[name] = kl_to_standard_normal(q) * has[expert]
-            kl_total = kl_total + kl[name].sum() / n_has[expert]
-            curves[CELLS_BEHIND + name] = has[expert].sum()
-            curves[name] = kl[name].detach().sum() / curves[CELLS_BEHIND + name].clamp_min(1)
-            for m in expert.modalities:
-                part = self.private_kl_weight * kl_private[m] * has[expert]
-                kl_total = kl_total + part.sum() / n_has[expert]
-                kl[f"kl_private_{m}"] = kl.get(f"kl_private_{m}", 0.0) + part
-        for m, value in kl_private.items():
-            curves[f"kl_private_{m}"] = value.detach().sum() / n_with[m]
-            curves[f"{CELLS_BEHIND}kl_private_{m}"] = mask[m].sum()
+        # what the KL terms count, space by space: each cell once for every expert of a shared latent, or of a private one
+        q_shared, q_private = inference_outputs["q_shared"], inference_outputs["q_private"]
+        share = {e: has[e] / n_has[e] for e in q_shared}
+        holders = {m: [e for e in q_shared if m in e.modalities] for m in q_private}
+        of_private = {m: self.private_kl_weight * mask[m] for m in q_private}
+        kl_total, kl_rows = weighted_kl(
+            [*q_shared.values(), *q_private.values()],
+            torch.stack([*share.values(), *(of_private[m] * sum(share[e] for e in holders[m]) for m in q_private)]),
+        )
+        names = [*(f"kl_shared_{expert_name(e.modalities)}" for e in q_shared), *(f"kl_private_{m}" for m in q_private)]
+        present = torch.stack([*(has[e] for e in q_shared), *(mask[m] for m in q_private)])
+        kl_rows = kl_rows * present
+        curves |= _mean_curves(names, kl_rows, present)
+        kl = dict(zip(names, kl_rows.unbind(), strict=True))
+        for m in q_private:
+            kl[f"kl_private_{m}"] = kl[f"kl_private_{m}"] * of_private[m] * sum(has[e] for e in holders[m])
 
         loss = total + kl_weight * kl_total
         if self.classifier is not None:
@@ -418,6 +417,14 @@ class SharedPrivateVAE(BaseModuleClass):
             right = right + ((logits.argmax(-1) == known) * counted).sum()
             seen = seen + counted.sum()
         return total, entropies / seen.clamp_min(1), right / seen.clamp_min(1), seen
+
+
+def _mean_curves(names: Sequence[str], rows: Tensor, counted: Tensor) -> dict[str, Tensor]:
+    """Mean of each row of ``(n_curves, n)`` over the cells that count, and their number."""
+    n_counted = counted.sum(-1)
+    means = (rows.sum(-1) / n_counted.clamp_min(1)).unbind()
+    behind = [CELLS_BEHIND + name for name in names]
+    return dict(zip(names, means, strict=True)) | dict(zip(behind, n_counted.unbind(), strict=True))
 
 
 def with_covariates(latents: Tensor, covariates: Tensor | None) -> Tensor:

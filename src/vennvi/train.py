@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from lightning.pytorch import Callback
 from scvi.module.base import LossOutput
 from scvi.train import TrainingPlan
 from torch import Tensor
@@ -27,6 +28,7 @@ class SharedPrivateTrainingPlan(TrainingPlan):
         super().__init__(module, eps=eps, weight_decay=weight_decay, **kwargs)
         self._sums: dict[str, Tensor | None] = {"train": None, "validation": None}
         self._names: dict[str, tuple[str, ...]] = {}
+        self._gradients_are_read = False  # by a callback that wants those of the step before
 
     def _optimizer_creator_fn(self, optimizer_cls):
         optimizer_cls = RowAdam if optimizer_cls is torch.optim.Adam else optimizer_cls
@@ -57,6 +59,8 @@ class SharedPrivateTrainingPlan(TrainingPlan):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of a training minibatch."""
+        if batch_idx % self.trainer.accumulate_grad_batches == 0 and not self._gradients_are_read:
+            self.optimizers().zero_grad()  # before the fused scores make new gradients: Lightning does it afterwards
         return self._step(batch, "train").loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -65,6 +69,10 @@ class SharedPrivateTrainingPlan(TrainingPlan):
 
     def on_fit_start(self) -> None:
         """Let processes that train together draw different noise, also where they started from the same seed."""
+        self._gradients_are_read = any(
+            type(callback).on_before_zero_grad is not Callback.on_before_zero_grad
+            for callback in self.trainer.callbacks
+        )
         if self._across_ranks and self.global_rank:
             torch.manual_seed(torch.initial_seed() + self.global_rank)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -84,6 +84,8 @@ def blockwise_score(
 
 
 class _BlockwiseScore(torch.autograd.Function):
+    """Feature by feature: outputs, values and gradients lie so that every product reads them as they are."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -102,40 +104,50 @@ class _BlockwiseScore(torch.autograd.Function):
         with torch.autocast(hidden.device.type, enabled=False):
             hidden = hidden.float()
             held = (weight, bias, *parameters)
-            chosen = [slice(0, len(weight))] if runs is None else runs
-            n_chosen = sum(run.stop - run.start for run in chosen)
             n_terms, n, n_hidden = hidden.shape
-            h = hidden.reshape(n_terms * n, n_hidden)
-            g = row_weight.reshape(-1, 1)
-            weighted = h * g
+            n_outputs = n_terms * n  # of a feature
+            h, g = hidden.reshape(n_outputs, n_hidden), row_weight.reshape(n_outputs, 1)
+            across, weighted = h.T.contiguous(), h * g
+            log_size = size.log().squeeze(-1)
+            offset = (rule.sign * log_size).repeat(n_terms)
+            width = max(_BLOCK.get(h.device.type, _BLOCK["cuda"]) // max(n_outputs, 1), 64)
+            blocks = list(_blocks([slice(0, len(weight))] if runs is None else runs, width))
+            places = list(_places(blocks))
+            n_chosen = places[-1].stop if places else 0
+            entries = values.in_blocks(places, n_terms) if isinstance(values, SparseColumns) else None
+            by_hidden = torch.zeros_like(across)
+            gradients = [empty_gradient(p, n_chosen) for p in held] if with_gradient else []
             rows = hidden.new_zeros(n_terms, n)
-            gradients = [torch.zeros_like(h), *(empty_gradient(p, n_chosen) for p in held)] if with_gradient else []
-            width = max(_BLOCK.get(h.device.type, _BLOCK["cuda"]) // max(len(h), 1), 64)
             # one room for all blocks: fetching it anew takes as long as a pass over it
-            room, done = h.new_empty(len(h) * min(width, n_chosen)), 0
-            for start, stop in _blocks(chosen, width):
-                block, place = slice(start, stop), slice(done, done + stop - start)
+            room = h.new_empty(n_outputs * min(width, n_chosen))
+            for block, place in zip(blocks, places, strict=True):
                 w, b, *rest = (p[block] for p in held)
-                o = torch.addmm(b, h, w.T, out=room[: len(h) * len(b)].view(len(h), len(b)))
-                score, derivative, by_parameters = rule(
-                    o.view(n_terms, n, stop - start),
-                    values.block(place) if isinstance(values, SparseColumns) else values[:, place],
-                    None if observed is None else observed[..., place],
-                    size,
+                o = room[: n_outputs * len(b)].view(len(b), n_outputs)
+                if rule.sized:
+                    torch.add(offset, b.unsqueeze(-1), alpha=rule.sign, out=o)
+                    o.addmm_(w, across, alpha=rule.sign)
+                else:
+                    torch.addmm(b.unsqueeze(-1), w, across, alpha=rule.sign, beta=rule.sign, out=o)
+                score, derivative, by_parameters = rule.score(
+                    o.view(len(b), n_terms, n),
+                    values[:, place].T.contiguous() if entries is None else entries.block(place),
+                    None if observed is None else observed[..., place].view(1 if observed.ndim == 1 else n, len(b)).T,
+                    log_size,
                     row_weight,
                     tuple(rest),
                 )
                 rows += score
                 if with_gradient:
-                    derivative = derivative.view(len(h), stop - start)
-                    gradients[0].addmm_(derivative, w)
-                    torch.mm(derivative.T, weighted, out=gradients[1][place])
-                    torch.mv(derivative.T, g.squeeze(-1), out=gradients[2][place])
-                    for gradient, by_parameter in zip(gradients[3:], by_parameters, strict=True):
+                    derivative = derivative.view(len(b), n_outputs)
+                    by_hidden.addmm_(w.T, derivative)
+                    torch.mm(derivative, weighted, out=gradients[0][place])
+                    torch.mv(derivative, g.squeeze(-1), out=gradients[1][place])
+                    for gradient, by_parameter in zip(gradients[2:], by_parameters, strict=True):
                         gradient[place] = by_parameter
-                done = place.stop
+            if entries is not None:
+                rows.add_(entries.dot(), alpha=rule.sign)
             if with_gradient:
-                gradients[0] = (gradients[0] * g).view(hidden.shape)
+                gradients.insert(0, (by_hidden.T * g).view(hidden.shape))
         ctx.gradients, ctx.runs, ctx.shapes = gradients, runs, [p.shape for p in held]
         ctx.mark_non_differentiable(rows)
         return torch.where(row_weight != 0, row_weight * rows, 0.0).sum(), rows
@@ -158,10 +170,17 @@ class _BlockwiseScore(torch.autograd.Function):
         return (None,) * 7 + tuple(gradients)
 
 
-def _blocks(runs: Runs, width: int) -> Iterator[tuple[int, int]]:
+def _blocks(runs: Runs, width: int) -> Iterator[slice]:
     for run in runs:
         for start in range(run.start, run.stop, width):
-            yield start, min(start + width, run.stop)
+            yield slice(start, min(start + width, run.stop))
+
+
+def _places(blocks: Iterable[slice]) -> Iterator[slice]:
+    """Where the blocks are if they follow each other."""
+    done = 0
+    for block in blocks:
+        yield slice(done, done := done + block.stop - block.start)
 
 
 def _at_rows(values: Tensor, rows: Tensor, shape: torch.Size) -> Tensor:

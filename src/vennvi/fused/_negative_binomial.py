@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from vennvi._sparse import is_sparse, pattern_of
 from vennvi.fused._gradients import scaled
 
 #: Outputs held at a time on a CPU, so that they stay in the cache.
@@ -33,7 +35,7 @@ def negative_binomial_score(
     theta
         Inverse dispersion, shape ``(n_features,)``.
     values
-        Counts, shape ``(n, n_features)``.
+        Counts, dense or CSR, shape ``(n, n_features)``.
     rate
         Total :math:`c` that the cell's means sum to, shape ``(n, 1)``.
     row_weight
@@ -53,12 +55,34 @@ def negative_binomial_score(
     >>> torch.allclose(total, NegativeBinomial(mu=torch.full((1, 3), 4 / 3), theta=theta).log_prob(x).sum())
     True
     """
-    row, column = (values > 0).nonzero().unbind(-1)
-    x = values[row, column]
-    at_counts = torch.lgamma(x + theta[column]) - torch.lgamma(theta)[column] - torch.lgamma(x + 1)
-    constant = at_counts.new_zeros(len(values)).index_add(0, row, at_counts)
-    total, rows = _MeanPart.apply(torch.is_grad_enabled(), values, rate, row_weight, outputs, theta)
+    counts = _Counts.of(values)
+    at_counts = torch.lgamma(counts.x + theta[counts.column]) - torch.lgamma(theta)[counts.column]
+    constant = at_counts.new_zeros(len(values)).index_add(0, counts.row, at_counts - torch.lgamma(counts.x + 1))
+    total, rows = _MeanPart.apply(torch.is_grad_enabled(), counts, rate, row_weight, outputs, theta)
     return total + (constant * row_weight.sum(0)).sum(), rows + constant.detach()
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """The counts above zero of a minibatch, row after row."""
+
+    x: Tensor
+    row: Tensor
+    column: Tensor
+
+    def of_rows(self, rows: slice, n: int) -> _Counts:
+        """The counts of some of ``n`` rows, numbered anew."""
+        if rows == slice(0, n):
+            return self
+        first, last = torch.searchsorted(self.row, torch.tensor([rows.start, rows.stop])).tolist()
+        return _Counts(self.x[first:last], self.row[first:last] - rows.start, self.column[first:last])
+
+    @classmethod
+    def of(cls, values: Tensor) -> _Counts:
+        if is_sparse(values):
+            return cls(values.values(), pattern_of(values).rows, pattern_of(values).columns)
+        row, column = (values > 0).nonzero().unbind(-1)
+        return cls(values[row, column], row, column)
 
 
 class _MeanPart(torch.autograd.Function):
@@ -66,7 +90,7 @@ class _MeanPart(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, with_gradient: bool, values: Tensor, rate: Tensor, row_weight: Tensor, outputs: Tensor, theta: Tensor
+        ctx: Any, with_gradient: bool, counts: _Counts, rate: Tensor, row_weight: Tensor, outputs: Tensor, theta: Tensor
     ) -> tuple[Tensor, Tensor]:
         with torch.autocast(outputs.device.type, enabled=False):
             outputs = outputs.float()
@@ -74,22 +98,27 @@ class _MeanPart(torch.autograd.Function):
             rows = outputs.new_empty(n_terms, n)
             by_outputs = torch.empty_like(outputs) if with_gradient else None
             by_theta = torch.zeros_like(theta)
-            log_theta = theta.log()
+            log_theta, log_rate = theta.log(), rate.log()
             height = n if outputs.device.type != "cpu" else max(_BLOCK // (n_terms * n_features), 1)
             for start in range(0, n, height):
-                block = slice(start, start + height)
-                x, c, g = values[block], rate[block], row_weight[:, block].unsqueeze(-1)
-                o = outputs[:, block]
-                log_share = o - o.logsumexp(-1, keepdim=True)
-                share = log_share.exp()
+                block = slice(start, min(start + height, n))
+                counted = counts.of_rows(block, n)
+                x, row, column = counted.x, counted.row, counted.column
+                o, c, g = outputs[:, block], rate[block], row_weight[:, block].unsqueeze(-1)
+                share = o.softmax(-1)
+                log_sum = o.amax(-1, keepdim=True) - share.amax(-1, keepdim=True).log()
                 mean = share * c
-                score = (log_share * x).sum(-1) + (x.sum(-1, keepdim=True) * c.log()).squeeze(-1)
                 total = mean + theta
                 log_total = total.log()
-                rows[:, block] = score - (log_total * x).sum(-1) + (theta * log_theta).sum() - log_total @ theta
+                score = o[:, row, column] + (log_rate[block].squeeze(-1) - log_sum.squeeze(-1))[:, row]
+                score = (score - log_total[:, row, column]).mul_(x)
+                rows[:, block] = (theta * log_theta).sum() - log_total @ theta
+                rows[:, block].index_add_(1, row, score)
                 if by_outputs is not None:
-                    q = mean.neg_().add_(x).div_(total)
-                    by_theta -= torch.einsum("kn,knf->f", g.squeeze(-1), log_total.add_(q)) - g.sum() * log_theta
+                    q = mean.neg_()
+                    q.view(n_terms, -1).index_add_(1, row * n_features + column, x.expand(n_terms, -1))
+                    q /= total
+                    by_theta -= (g.reshape(1, -1) @ log_total.add_(q).flatten(0, 1)).squeeze(0) - g.sum() * log_theta
                     q *= theta
                     torch.addcmul(q, share, q.sum(-1, keepdim=True), value=-1, out=q)
                     torch.mul(q, g, out=by_outputs[:, block])

@@ -9,7 +9,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag
 
-from vennvi._sparse import as_scipy
+from vennvi._sparse import pattern_of
+from vennvi.fused._gradients import empty_gradient
+
+#: Rows of the weight whose gradient is made at a time.
+_ROWS = 2**12
 
 
 @torch.compiler.disable  # is one fused step already: nothing to trace
@@ -46,10 +50,11 @@ def sparse_product(
 
 
 def _product(x: Tensor, weight: Tensor, coefficients: Tensor | None, loadings: Tensor | None) -> Tensor:
+    pattern = pattern_of(x)
     product = embedding_bag(
-        x.col_indices(),
+        pattern.columns,
         weight,
-        x.crow_indices(),
+        pattern.starts,
         mode="sum",
         per_sample_weights=x.values(),
         include_last_offset=True,
@@ -60,22 +65,31 @@ def _product(x: Tensor, weight: Tensor, coefficients: Tensor | None, loadings: T
 class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, coefficients: Tensor | None, loadings: Tensor | None) -> Tensor:
-        ctx.given = (x, coefficients, loadings)
+        ctx.given, ctx.weight = (x, coefficients, loadings), weight.detach()
         return _product(x, weight, coefficients, loadings)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_product: Tensor) -> tuple[Tensor | None, ...]:
         x, coefficients, loadings = ctx.given
-        by_feature = as_scipy(x).T.tocsr()
-        by_weight = embedding_bag(
-            torch.from_numpy(by_feature.indices),
-            by_product.contiguous(),
-            torch.from_numpy(by_feature.indptr),
-            mode="sum",
-            per_sample_weights=torch.from_numpy(by_feature.data),
-            include_last_offset=True,
-        )
-        if coefficients is not None:
-            by_weight.addmm_(loadings.T, coefficients.T @ by_product, alpha=-1)
+        by_feature, by_product = pattern_of(x).by_column, by_product.contiguous()
+        values = x.values().index_select(0, by_feature.order)
+        starts = torch.from_numpy(by_feature.starts)
+        taken_out = None if coefficients is None else coefficients.T @ by_product
+        by_weight = empty_gradient(ctx.weight, len(ctx.weight))
+        for first in range(0, len(by_weight), _ROWS):  # written while in the cache, to where the gradient stays
+            block = slice(first, min(first + _ROWS, len(by_weight)))
+            stored = slice(int(starts[block.start]), int(starts[block.stop]))
+            product = embedding_bag(
+                by_feature.rows[stored],
+                by_product,
+                starts[block.start : block.stop + 1] - stored.start,
+                mode="sum",
+                per_sample_weights=values[stored],
+                include_last_offset=True,
+            )
+            if taken_out is None:
+                by_weight[block] = product
+            else:
+                torch.addmm(product, loadings[:, block].T, taken_out, alpha=-1, out=by_weight[block])
         return None, by_weight, None, None

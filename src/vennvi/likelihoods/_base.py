@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vennvi._runs import Runs
-from vennvi._sparse import SparseColumns, is_sparse, row_of_entry, row_sums, to_dense, with_values
+from vennvi._sparse import SparseColumns, is_sparse, pattern_of, row_sums, to_dense, with_values
 from vennvi.data._summary import FeatureSummary
 from vennvi.fused import blockwise_score
 from vennvi.fused._elementwise import Rule
@@ -32,7 +32,7 @@ class Target:
     """What a minibatch of one modality offers to a likelihood; made once, used by every term."""
 
     values: Tensor | SparseColumns
-    """Shape ``(n, n_features)``, dense (or made so block by block), missing entries filled."""
+    """Shape ``(n, n_features)``: dense, missing entries filled, CSR, or the stored entries by column."""
     observed: Tensor | None
     """1 where the entry was measured and counts, shape ``(n, n_features)`` or ``(n_features,)``; ``None``: all."""
     size: Tensor
@@ -41,13 +41,14 @@ class Target:
     def rows(self, chosen: Tensor) -> Target:
         """The same for some cells."""
         observed = self.observed if self.observed is None or self.observed.ndim == 1 else self.observed[chosen]
-        values = self.values.rows(chosen) if isinstance(self.values, SparseColumns) else self.values[chosen]
-        return Target(values, observed, self.size[chosen])
+        if isinstance(self.values, SparseColumns):
+            return Target(self.values.of_rows(chosen), observed, self.size[chosen])
+        return Target(to_dense(self.values)[chosen], observed, self.size[chosen])
 
     @property
     def dense(self) -> Tensor:
-        """The values as one tensor."""
-        return self.values[:, :] if isinstance(self.values, SparseColumns) else self.values
+        """The values as one dense tensor."""
+        return self.values.dense() if isinstance(self.values, SparseColumns) else to_dense(self.values)
 
 
 class Likelihood(nn.Module, ABC):
@@ -115,16 +116,19 @@ class Likelihood(nn.Module, ABC):
     def encoder_input(self, x: Tensor, size: Tensor) -> Tensor:
         """What the encoder reads, dense or CSR as ``x`` is; missing entries are filled with the feature mean."""
         if is_sparse(x):
-            return with_values(x, torch.log1p(x.values() / size.squeeze(-1)[row_of_entry(x)]))
+            return with_values(x, torch.log1p(x.values() / size.squeeze(-1)[pattern_of(x).rows]))
         scaled = x / size
         return torch.log1p(torch.where(scaled.isnan(), self.mean, scaled))
 
     def target(self, x: Tensor, size: Tensor, runs: Runs | None = None) -> Target:
         """Prepare a minibatch (some features of it, all by default) for :meth:`log_prob` and :meth:`score`."""
-        if self.factorises and is_sparse(x) and x.device.type == "cpu":
-            return Target(SparseColumns.of(x, runs), None, size)
+        if is_sparse(x):
+            if self.factorises:
+                by_column = x.device.type == "cpu"
+                return Target(SparseColumns.of(x, runs) if by_column else to_dense(x, runs), None, size)
+            return Target(x, None, size)
         values = to_dense(x, runs)
-        if is_sparse(x) or not (missing := values.isnan()).any():
+        if not (missing := values.isnan()).any():
             return Target(values, None, size)
         return Target(values.masked_fill(missing, 0.0), (~missing).to(values), size)
 

@@ -52,7 +52,7 @@ class NegativeBinomialLikelihood(Likelihood):
         if target.observed is not None:
             return super().score(hidden, layer, target, row_weight)
         rate = target.size * self.total
-        return negative_binomial_score(layer(hidden), self.theta, target.dense, rate, row_weight)
+        return negative_binomial_score(layer(hidden), self.theta, target.values, rate, row_weight)
 
     def predictive(self, outputs: Tensor, size: Tensor, columns: Columns = ALL) -> Distribution:
         rate = self._rate(outputs, size)[..., columns]  # the softmax is over all features

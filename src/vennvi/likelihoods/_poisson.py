@@ -30,8 +30,7 @@ class PoissonLikelihood(Likelihood):
     ) -> tuple[Tensor, Tensor]:
         total, rows = blockwise(poisson, hidden, layer, target, row_weight, runs)
         if isinstance(target.values, SparseColumns):
-            matrix = target.values.matrix
-            row, x, seen = torch.from_numpy(matrix.indices).long(), torch.from_numpy(matrix.data), None
+            row, x, seen = target.values.rows, target.values.values, None
         else:
             row, column = (target.values > 1).nonzero().unbind(-1)  # log 0! = log 1! = 0
             x = target.values[row, column]
