@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,6 +42,17 @@ def random_runs(n_features: int, n_chosen: int, n_runs: int = N_RUNS) -> list[sl
 def take_runs(x: Tensor, runs: Runs, dim: int = 0) -> Tensor:
     """Rows of the runs one after the other, or columns with ``dim=-1``."""
     return torch.cat([x.narrow(dim, run.start, run.stop - run.start) for run in runs], dim=dim)
+
+
+def rows_of(runs: Runs) -> Tensor:
+    """Rows of the runs, one after the other.
+
+    Examples
+    --------
+    >>> rows_of([slice(3, 5), slice(8, 9)])
+    tensor([3, 4, 8])
+    """
+    return torch.from_numpy(np.concatenate([np.arange(run.start, run.stop) for run in runs]))
 
 
 def runs_of(rows: Tensor) -> list[tuple[slice, slice]]:

@@ -65,19 +65,26 @@ class RowAdam(torch.optim.Adam):
         share = len(rows) / len(parameter)
         state["step"] += share if found_inf is None else share * (found_inf == 0)
         before = state["step"].clamp_min(1.0) - 1  # torch adds the 1
-        runs = runs_of(rows)
+        held: tuple[Tensor, ...] = (parameter, state["exp_avg"], state["exp_avg_sq"])
+        on_cpu = parameter.device.type == "cpu"
+        runs = runs_of(rows) if on_cpu else [(slice(None), slice(None))]
+        if not on_cpu:  # a copy of the rows costs less than starting a kernel for each run
+            held = tuple(each.index_select(0, rows) for each in held)
         beta1, beta2 = group["betas"]
         adam(
-            [parameter[run] for run, _ in runs],
+            [held[0][run] for run, _ in runs],
             [gradient[entries] for _, entries in runs],
-            [state["exp_avg"][run] for run, _ in runs],
-            [state["exp_avg_sq"][run] for run, _ in runs],
+            [held[1][run] for run, _ in runs],
+            [held[2][run] for run, _ in runs],
             [],
             [before.clone() for _ in runs],
             fused=group["fused"], amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"],
             weight_decay=group["weight_decay"], eps=group["eps"], maximize=group["maximize"],
             grad_scale=grad_scale, found_inf=found_inf,
         )  # fmt: skip
+        if not on_cpu:
+            for each, updated in zip((parameter, state["exp_avg"], state["exp_avg_sq"]), held, strict=True):
+                each.index_copy_(0, rows, updated)
 
 
 def _with_increasing_rows(gradient: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vennvi._runs import Runs
-from vennvi._sparse import SparseColumns
+from vennvi._runs import Runs, rows_of
+from vennvi._sparse import EntriesInBlocks, SparseColumns
 from vennvi.fused._elementwise import Rule
 from vennvi.fused._gradients import empty_gradient, scaled
 
@@ -103,7 +103,12 @@ class _BlockwiseScore(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         with torch.autocast(hidden.device.type, enabled=False):
             hidden = hidden.float()
-            held = (weight, bias, *parameters)
+            held, shapes = (weight, bias, *parameters), [p.shape for p in (weight, bias, *parameters)]
+            rows_chosen = None if runs is None else rows_of(runs).to(hidden.device)
+            if (
+                rows_chosen is not None and hidden.device.type != "cpu"
+            ):  # one block at the price of a copy, not one a run
+                held, runs = tuple(p.index_select(0, rows_chosen) for p in held), None
             n_terms, n, n_hidden = hidden.shape
             n_outputs = n_terms * n  # of a feature
             h, g = hidden.reshape(n_outputs, n_hidden), row_weight.reshape(n_outputs, 1)
@@ -111,10 +116,10 @@ class _BlockwiseScore(torch.autograd.Function):
             log_size = size.log().squeeze(-1)
             offset = (rule.sign * log_size).repeat(n_terms)
             width = max(_BLOCK.get(h.device.type, _BLOCK["cuda"]) // max(n_outputs, 1), 64)
-            blocks = list(_blocks([slice(0, len(weight))] if runs is None else runs, width))
+            blocks = list(_blocks([slice(0, len(held[0]))] if runs is None else runs, width))
             places = list(_places(blocks))
             n_chosen = places[-1].stop if places else 0
-            entries = values.in_blocks(places, n_terms) if isinstance(values, SparseColumns) else None
+            given = values if isinstance(values, Tensor) else values.in_blocks(places, n_terms)
             by_hidden = torch.zeros_like(across)
             gradients = [empty_gradient(p, n_chosen) for p in held] if with_gradient else []
             rows = hidden.new_zeros(n_terms, n)
@@ -130,7 +135,7 @@ class _BlockwiseScore(torch.autograd.Function):
                     torch.addmm(b.unsqueeze(-1), w, across, alpha=rule.sign, beta=rule.sign, out=o)
                 score, derivative, by_parameters = rule.score(
                     o.view(len(b), n_terms, n),
-                    values[:, place].T.contiguous() if entries is None else entries.block(place),
+                    given[:, place].T.contiguous() if isinstance(given, Tensor) else given.block(place),
                     None if observed is None else observed[..., place].view(1 if observed.ndim == 1 else n, len(b)).T,
                     log_size,
                     row_weight,
@@ -144,11 +149,11 @@ class _BlockwiseScore(torch.autograd.Function):
                     torch.mv(derivative, g.squeeze(-1), out=gradients[1][place])
                     for gradient, by_parameter in zip(gradients[2:], by_parameters, strict=True):
                         gradient[place] = by_parameter
-            if entries is not None:
-                rows.add_(entries.dot(), alpha=rule.sign)
+            if isinstance(given, EntriesInBlocks):
+                rows.add_(given.dot(), alpha=rule.sign)
             if with_gradient:
                 gradients.insert(0, (by_hidden.T * g).view(hidden.shape))
-        ctx.gradients, ctx.runs, ctx.shapes = gradients, runs, [p.shape for p in held]
+        ctx.gradients, ctx.rows_chosen, ctx.shapes = gradients, rows_chosen, shapes
         ctx.mark_non_differentiable(rows)
         return torch.where(row_weight != 0, row_weight * rows, 0.0).sum(), rows
 
@@ -160,8 +165,7 @@ class _BlockwiseScore(torch.autograd.Function):
         if not gradients:
             raise RuntimeError("This score was computed without gradients, or its gradients were read already.")
         gradients = scaled(gradients, by_total)
-        if ctx.runs is not None:
-            rows = torch.cat([torch.arange(run.start, run.stop, device=by_total.device) for run in ctx.runs])
+        if (rows := ctx.rows_chosen) is not None:
             gradients[1:3] = [_at_rows(g, rows, shape) for g, shape in zip(gradients[1:3], ctx.shapes[:2], strict=True)]
             gradients[3:] = [
                 g.new_zeros(shape).index_copy_(0, rows, g)

@@ -66,13 +66,11 @@ def _bernoulli(
     >>> rows, derivative.squeeze()
     (tensor([[-1.3863]]), tensor([-0.5000,  0.5000]))
     """
-    is_stored = isinstance(values, Entries)
-    if is_stored:
+    if isinstance(values, Entries):
         values.read(against)
         rows = against.new_zeros(against.shape[1:])
     else:
-        values = values.unsqueeze(1)
-        counted = values if observed is None else values * observed.unsqueeze(1)
+        counted = (values if observed is None else values * observed).unsqueeze(1)
         rows = (against * counted).sum(0).neg_()
     # what a CPU does without logarithms, where looking at the largest costs little
     lowest = (
@@ -85,9 +83,9 @@ def _bernoulli(
     if lowest >= -20:
         rows += _sum_of_logs(absent, lowest)
     derivative = absent.sub_(1.0)
-    if is_stored:
+    if isinstance(values, Entries):
         return rows, values.add_to(derivative), ()
-    derivative += values
+    derivative += values.unsqueeze(1)
     return rows, derivative if observed is None else derivative.mul_(observed.unsqueeze(1)), ()
 
 
