@@ -14,8 +14,8 @@ from vennvi._sparse import EntriesInBlocks, SparseColumns
 from vennvi.fused._elementwise import Rule
 from vennvi.fused._gradients import empty_gradient, scaled
 
-#: Outputs held at a time: as many as stay in a core's cache, or as a GPU needs to be busy.
-_BLOCK = {"cpu": 2**18, "cuda": 2**26}
+#: Outputs held at a time: a CPU takes longer with more than its caches hold, and with many small blocks; a GPU is busy with more.
+_BLOCK = {"cpu": 2**19, "cuda": 2**26}
 
 
 @torch.compiler.disable  # is one fused step already: nothing to trace
