@@ -83,9 +83,11 @@ def test_narrow_blocks_are_really_used(monkeypatch):
     assert widths == [64, 64, 64, 8]
 
 
+@pytest.mark.parametrize("in_place", [True, False], ids=["in place", "as on a GPU"])
 @pytest.mark.parametrize("name", FACTORISING)
 @pytest.mark.parametrize(("layout", "missing"), [("dense", False), ("dense", True), ("csr", False)])
-def test_chosen_features_score_like_a_likelihood_that_has_no_others(name, missing, layout):
+def test_chosen_features_score_like_a_likelihood_that_has_no_others(name, missing, layout, in_place, monkeypatch):
+    monkeypatch.setattr(_blockwise, "lie_in_place", lambda device: in_place)
     likelihood, x, size, hidden, layer, weight = setting(name, missing)
     runs, columns = [slice(0, 1), slice(3, 5)], torch.tensor([0, 3, 4])
     full = likelihood.target(x, size)

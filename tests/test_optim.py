@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from vennvi import optim
 from vennvi.optim import RowAdam
 
 
@@ -21,6 +22,11 @@ def test_dense_gradients_are_torchs():
         theirs.grad = ours.grad.clone()
         a.step(), b.step()
     torch.testing.assert_close(ours, theirs)
+
+
+@pytest.fixture(params=[True, False], ids=["in place", "as on a GPU"], autouse=True)
+def where_rows_are_updated(request, monkeypatch):
+    monkeypatch.setattr(optim, "lie_in_place", lambda device: request.param)
 
 
 def test_all_rows_at_once_are_torchs():

@@ -39,6 +39,11 @@ def random_runs(n_features: int, n_chosen: int, n_runs: int = N_RUNS) -> list[sl
     return sorted(runs, key=lambda run: run.start)
 
 
+def lie_in_place(device: torch.device) -> bool:
+    """Whether runs are used where they lie: on a CPU, where that copies nothing; a GPU would start a kernel for each."""
+    return device.type == "cpu"
+
+
 def take_runs(x: Tensor, runs: Runs, dim: int = 0) -> Tensor:
     """Rows of the runs one after the other, or columns with ``dim=-1``."""
     return torch.cat([x.narrow(dim, run.start, run.stop - run.start) for run in runs], dim=dim)

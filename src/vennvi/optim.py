@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from vennvi._runs import runs_of
+from vennvi._runs import lie_in_place, runs_of
 
 
 class RowAdam(torch.optim.Adam):
@@ -66,9 +66,9 @@ class RowAdam(torch.optim.Adam):
         state["step"] += share if found_inf is None else share * (found_inf == 0)
         before = state["step"].clamp_min(1.0) - 1  # torch adds the 1
         held: tuple[Tensor, ...] = (parameter, state["exp_avg"], state["exp_avg_sq"])
-        on_cpu = parameter.device.type == "cpu"
-        runs = runs_of(rows) if on_cpu else [(slice(None), slice(None))]
-        if not on_cpu:  # a copy of the rows costs less than starting a kernel for each run
+        in_place = lie_in_place(parameter.device)
+        runs = runs_of(rows) if in_place else [(slice(None), slice(None))]
+        if not in_place:
             held = tuple(each.index_select(0, rows) for each in held)
         beta1, beta2 = group["betas"]
         adam(
@@ -82,7 +82,7 @@ class RowAdam(torch.optim.Adam):
             weight_decay=group["weight_decay"], eps=group["eps"], maximize=group["maximize"],
             grad_scale=grad_scale, found_inf=found_inf,
         )  # fmt: skip
-        if not on_cpu:
+        if not in_place:
             for each, updated in zip((parameter, state["exp_avg"], state["exp_avg_sq"]), held, strict=True):
                 each.index_copy_(0, rows, updated)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vennvi._runs import Runs, rows_of
+from vennvi._runs import Runs, lie_in_place, rows_of
 from vennvi._sparse import EntriesInBlocks, SparseColumns
 from vennvi.fused._elementwise import Rule
 from vennvi.fused._gradients import empty_gradient, scaled
@@ -105,9 +105,7 @@ class _BlockwiseScore(torch.autograd.Function):
             hidden = hidden.float()
             held, shapes = (weight, bias, *parameters), [p.shape for p in (weight, bias, *parameters)]
             rows_chosen = None if runs is None else rows_of(runs).to(hidden.device)
-            if (
-                rows_chosen is not None and hidden.device.type != "cpu"
-            ):  # one block at the price of a copy, not one a run
+            if rows_chosen is not None and not lie_in_place(hidden.device):
                 held, runs = tuple(p.index_select(0, rows_chosen) for p in held), None
             n_terms, n, n_hidden = hidden.shape
             n_outputs = n_terms * n  # of a feature
