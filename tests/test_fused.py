@@ -115,6 +115,24 @@ def test_gradients_of_chosen_features_are_sparse():
         assert sorted(parameter.grad.coalesce().indices()[0].tolist()) == [1, 5]
 
 
+@pytest.mark.parametrize("name", FACTORISING)
+@pytest.mark.parametrize("layout", ["dense", "csr"])
+def test_products_are_in_the_precision_of_autocast(name, layout):
+    """In bfloat16 they differ from those in single precision by its three digits; in float16 they are in single."""
+    likelihood, x, size, hidden, layer, weight = setting(name, missing=False)
+    target = likelihood.target(stored(x) if layout == "csr" else x, size)
+    parameters, found = parameters_of(likelihood, layer, hidden), {}
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            total, rows = likelihood.score(hidden, layer, target, weight)
+        found[dtype] = [total.detach(), rows, *gradients(total, parameters)]
+        assert {value.dtype for value in found[dtype]} == {torch.float32}
+    for single, low, half in zip(*found.values(), strict=True):
+        torch.testing.assert_close(half, single)
+        torch.testing.assert_close(low, single, rtol=0.05, atol=0.02 * float(single.abs().max()))
+    assert not torch.equal(found[torch.bfloat16][1], found[torch.float32][1])
+
+
 @pytest.mark.parametrize("log_odds", [15.0, 25.0, 60.0, 500.0])
 @pytest.mark.parametrize("missing", [False, True])
 def test_zero_one_data_that_the_model_is_sure_of(log_odds, missing):

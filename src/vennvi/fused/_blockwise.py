@@ -13,6 +13,7 @@ from vennvi._runs import Runs, lie_in_place, rows_of
 from vennvi._sparse import EntriesInBlocks, SparseColumns
 from vennvi.fused._elementwise import Rule
 from vennvi.fused._gradients import empty_gradient, scaled
+from vennvi.fused._products import products_of
 
 #: Outputs held at a time: a CPU takes longer with more than its caches hold, and with many small blocks; a GPU is busy with more.
 _BLOCK = {"cpu": 2**19, "cuda": 2**26}
@@ -35,8 +36,8 @@ def blockwise_score(
 
     .. math:: \sum_{k,i} w_{ki} \sum_j \log p(x_{ij} \mid o_{kij}), \qquad o_{ki} = W h_{ki} + b
 
-    Value and gradient are computed together: three matrix products a block of features, and the elementwise work while
-    the block is in the cache. The memory does not grow with the number of terms times cells times features.
+    Value and gradient are computed together: three matrix products a block of features (in bfloat16 where autocast says so),
+    and the elementwise work while the block is in the cache. The memory does not grow with the number of terms times cells times features.
 
     Parameters
     ----------
@@ -101,36 +102,32 @@ class _BlockwiseScore(torch.autograd.Function):
         bias: Tensor,
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor]:
+        hidden = hidden.float()
+        n_terms, n, n_hidden = hidden.shape
+        n_outputs = n_terms * n  # of a feature
+        g = row_weight.reshape(n_outputs, 1)
+        products = products_of(hidden.reshape(n_outputs, n_hidden), g)
         with torch.autocast(hidden.device.type, enabled=False):
-            hidden = hidden.float()
             held, shapes = (weight, bias, *parameters), [p.shape for p in (weight, bias, *parameters)]
             rows_chosen = None if runs is None else rows_of(runs).to(hidden.device)
             if rows_chosen is not None and not lie_in_place(hidden.device):
                 held, runs = tuple(p.index_select(0, rows_chosen) for p in held), None
-            n_terms, n, n_hidden = hidden.shape
-            n_outputs = n_terms * n  # of a feature
-            h, g = hidden.reshape(n_outputs, n_hidden), row_weight.reshape(n_outputs, 1)
-            across, weighted = h.T.contiguous(), h * g
             log_size = size.log().squeeze(-1)
-            offset = (rule.sign * log_size).repeat(n_terms)
-            width = max(_BLOCK.get(h.device.type, _BLOCK["cuda"]) // max(n_outputs, 1), 64)
+            offset = (rule.sign * log_size).repeat(n_terms) if rule.sized else hidden.new_zeros(n_outputs)
+            width = max(_BLOCK.get(hidden.device.type, _BLOCK["cuda"]) // max(n_outputs, 1), 64)
             blocks = list(_blocks([slice(0, len(held[0]))] if runs is None else runs, width))
             places = list(_places(blocks))
             n_chosen = places[-1].stop if places else 0
             given = values if isinstance(values, Tensor) else values.in_blocks(places, n_terms)
-            by_hidden = torch.zeros_like(across)
             gradients = [empty_gradient(p, n_chosen) for p in held] if with_gradient else []
             rows = hidden.new_zeros(n_terms, n)
             # one room for all blocks: fetching it anew takes as long as a pass over it
-            room = h.new_empty(n_outputs * min(width, n_chosen))
+            room = hidden.new_empty(n_outputs * min(width, n_chosen))
             for block, place in zip(blocks, places, strict=True):
                 w, b, *rest = (p[block] for p in held)
                 o = room[: n_outputs * len(b)].view(len(b), n_outputs)
-                if rule.sized:
-                    torch.add(offset, b.unsqueeze(-1), alpha=rule.sign, out=o)
-                    o.addmm_(w, across, alpha=rule.sign)
-                else:
-                    torch.addmm(b.unsqueeze(-1), w, across, alpha=rule.sign, beta=rule.sign, out=o)
+                torch.add(offset, b.unsqueeze(-1), alpha=rule.sign, out=o)
+                products.add_outputs(o, w, rule.sign)
                 score, derivative, by_parameters = rule.score(
                     o.view(len(b), n_terms, n),
                     given[:, place].T.contiguous() if isinstance(given, Tensor) else given.block(place),
@@ -142,15 +139,14 @@ class _BlockwiseScore(torch.autograd.Function):
                 rows += score
                 if with_gradient:
                     derivative = derivative.view(len(b), n_outputs)
-                    by_hidden.addmm_(w.T, derivative)
-                    torch.mm(derivative, weighted, out=gradients[0][place])
+                    products.read_derivative(derivative, w, gradients[0][place])
                     torch.mv(derivative, g.squeeze(-1), out=gradients[1][place])
                     for gradient, by_parameter in zip(gradients[2:], by_parameters, strict=True):
                         gradient[place] = by_parameter
             if isinstance(given, EntriesInBlocks):
                 rows.add_(given.dot(), alpha=rule.sign)
             if with_gradient:
-                gradients.insert(0, (by_hidden.T * g).view(hidden.shape))
+                gradients.insert(0, products.by_hidden().view(hidden.shape))
         ctx.gradients, ctx.rows_chosen, ctx.shapes = gradients, rows_chosen, shapes
         ctx.mark_non_differentiable(rows)
         return torch.where(row_weight != 0, row_weight * rows, 0.0).sum(), rows

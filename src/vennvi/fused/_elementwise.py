@@ -14,6 +14,7 @@ are read, and summed when all blocks are done.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,6 +30,8 @@ Scored = tuple[Tensor, Tensor, tuple[Tensor, ...]]
 #: Largest log-rate of ``poisson``, at the typical depth.
 MAX_LOG_RATE = 20.0
 _LOG_SQRT_2PI = 0.9189385332046727
+#: Logarithm of a product that is still far from underflow.
+_LOG_SMALLEST = -80.0
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,10 @@ def _bernoulli(
 def _sum_of_logs(p: Tensor, lowest: float) -> Tensor:
     """Sum of the logarithms of probabilities over the first dimension, by the logarithms of products of several.
 
-    Of as many as cannot underflow: eight if no log-odds is below -9 (1e-32 together), four down to -20.
+    Of as many as cannot underflow, 2, 4, 8, 16 or 32, given that no log-odds is below the lowest.
     """
     rest = p.new_zeros(p.shape[1:])
-    for _ in range(3 if lowest > -9 else 2):
+    for _ in range(int(math.log2(_LOG_SMALLEST / min(lowest, _LOG_SMALLEST / 32)))):
         half = len(p) // 2
         if len(p) % 2:
             rest = rest + p[-1].log()

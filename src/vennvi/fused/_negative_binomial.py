@@ -56,7 +56,9 @@ def negative_binomial_score(
     True
     """
     counts = _Counts.of(values)
-    at_counts = torch.lgamma(counts.x + theta[counts.column]) - torch.lgamma(theta)[counts.column]
+    at_counts = torch.lgamma(counts.x + theta.index_select(0, counts.column)) - torch.lgamma(theta).index_select(
+        0, counts.column
+    )
     constant = at_counts.new_zeros(len(values)).index_add(0, counts.row, at_counts - torch.lgamma(counts.x + 1))
     total, rows = _MeanPart.apply(torch.is_grad_enabled(), counts, rate, row_weight, outputs, theta)
     return total + (constant * row_weight.sum(0)).sum(), rows + constant.detach()
@@ -103,20 +105,20 @@ class _MeanPart(torch.autograd.Function):
             for start in range(0, n, height):
                 block = slice(start, min(start + height, n))
                 counted = counts.of_rows(block, n)
-                x, row, column = counted.x, counted.row, counted.column
+                x, row, place = counted.x, counted.row, counted.row * n_features + counted.column
                 o, c, g = outputs[:, block], rate[block], row_weight[:, block].unsqueeze(-1)
                 share = o.softmax(-1)
                 log_sum = o.amax(-1, keepdim=True) - share.amax(-1, keepdim=True).log()
                 mean = share * c
                 total = mean + theta
                 log_total = total.log()
-                score = o[:, row, column] + (log_rate[block].squeeze(-1) - log_sum.squeeze(-1))[:, row]
-                score = (score - log_total[:, row, column]).mul_(x)
+                score = o.flatten(1).index_select(1, place) - log_total.flatten(1).index_select(1, place)
+                score += (log_rate[block].squeeze(-1) - log_sum.squeeze(-1)).index_select(1, row)
                 rows[:, block] = (theta * log_theta).sum() - log_total @ theta
-                rows[:, block].index_add_(1, row, score)
+                rows[:, block].index_add_(1, row, score.mul_(x))
                 if by_outputs is not None:
                     q = mean.neg_()
-                    q.view(n_terms, -1).index_add_(1, row * n_features + column, x.expand(n_terms, -1))
+                    q.view(n_terms, -1).index_add_(1, place, x.expand(n_terms, -1))
                     q /= total
                     by_theta -= (g.reshape(1, -1) @ log_total.add_(q).flatten(0, 1)).squeeze(0) - g.sum() * log_theta
                     q *= theta

@@ -116,7 +116,7 @@ class Likelihood(nn.Module, ABC):
     def encoder_input(self, x: Tensor, size: Tensor) -> Tensor:
         """What the encoder reads, dense or CSR as ``x`` is; missing entries are filled with the feature mean."""
         if is_sparse(x):
-            return with_values(x, torch.log1p(x.values() / size.squeeze(-1)[pattern_of(x).rows]))
+            return with_values(x, torch.log1p(x.values() / size.squeeze(-1).index_select(0, pattern_of(x).rows)))
         scaled = x / size
         return torch.log1p(torch.where(scaled.isnan(), self.mean, scaled))
 

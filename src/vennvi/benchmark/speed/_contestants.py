@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -17,25 +17,20 @@ from vennvi.benchmark.adapters._base import require
 from vennvi.benchmark.speed._bare import train_bare
 from vennvi.benchmark.speed._contestant import Architecture, Contestant, Job
 from vennvi.benchmark.speed._hooks import LightningHooks
+from vennvi.benchmark.speed._variants import VARIANTS, Variant
 
 #: Hidden width of every contestant.
 N_HIDDEN = 128
 
 
-def train_ours(
-    job: Job, class_name: str, feature_fraction: Mapping[str, float] | None = None, *, compiled: bool = False
-) -> None:
-    """One of vennvi's models; ``feature_fraction`` is that of ``train``, ``compiled`` compiles its module."""
+def train_ours(job: Job, class_name: str, variant: Variant | None = None) -> None:
+    """One of vennvi's models, trained in one of the other ways."""
     model_class, workload = getattr(vennvi, class_name), job.workload
-    extra: dict[str, Any] = {}
-    if feature_fraction is not None:
-        if absent := set(feature_fraction) - set(workload.modalities):
-            raise CannotRun(f"The workload has no modality {', '.join(sorted(absent))}.")
-        if "feature_fraction" not in inspect.signature(model_class.train).parameters:
-            raise CannotRun(f"{class_name}.train has no argument feature_fraction in this version of vennvi.")
-        extra["feature_fraction"] = dict(feature_fraction)
-    if compiled:
-        extra["plan_kwargs"] = {"compile": True}
+    extra = {} if variant is None else dict(variant.train_kwargs)
+    if variant is not None and (absent := set(variant.fraction) - set(workload.modalities)):
+        raise CannotRun(f"The workload has no modality {', '.join(sorted(absent))}.")
+    if variant is not None and variant.fraction and "feature_fraction" not in signature(model_class.train).parameters:
+        raise CannotRun(f"{class_name}.train has no argument feature_fraction in this version of vennvi.")
     scvi.settings.seed = 0
     model_class.setup_mudata(job.data)
     model = model_class(
@@ -137,43 +132,33 @@ def _require_kinds(job: Job, model: str, kinds: tuple[str, ...]) -> None:
 
 _MMVAE = Architecture()
 _VENNVI = Architecture(n_canonical=50, n_explained=20, aligned=True)
-_FRACTION = {"atac": 0.25}
+_COLORS = {
+    "MMVAEPlusPlus": ("#D55E00", {"quarter": "#E69F00", "bf16": "#DDCC77", "compiled": "#CC6677"}),
+    "VennVI": ("#661100", {"quarter": "#AA4499", "bf16": "#999933", "compiled": "#888888"}),
+}
 
 
-def _sampled(architecture: Architecture) -> Architecture:
-    return dataclasses.replace(architecture, fraction=_FRACTION)
+def _ours(class_name: str, label: str, architecture: Architecture) -> Iterator[Contestant]:
+    """A model of ours, trained plainly and in all other ways."""
+    color, others = _COLORS[class_name]
+    yield Contestant(class_name, label, train_ours, {"class_name": class_name}, architecture, color)
+    for variant in VARIANTS:
+        yield Contestant(
+            f"{class_name}-{variant.suffix}",
+            f"{label}, {variant.label}",
+            train_ours,
+            {"class_name": class_name, "variant": variant},
+            dataclasses.replace(architecture, fraction=variant.fraction),
+            others[variant.suffix],
+        )
 
 
 #: The contestants by name.
 CONTESTANTS: dict[str, Contestant] = {
     contestant.name: contestant
     for contestant in (
-        Contestant("MMVAEPlusPlus", "MMVAE++", train_ours, {"class_name": "MMVAEPlusPlus"}, _MMVAE, "#D55E00"),
-        Contestant("VennVI", "VennVI", train_ours, {"class_name": "VennVI"}, _VENNVI, "#661100"),
-        Contestant(
-            "MMVAEPlusPlus-quarter",
-            "MMVAE++, 1/4 of peaks",
-            train_ours,
-            {"class_name": "MMVAEPlusPlus", "feature_fraction": _FRACTION},
-            _sampled(_MMVAE),
-            "#E69F00",
-        ),
-        Contestant(
-            "VennVI-quarter",
-            "VennVI, 1/4 of peaks",
-            train_ours,
-            {"class_name": "VennVI", "feature_fraction": _FRACTION},
-            _sampled(_VENNVI),
-            "#AA4499",
-        ),
-        Contestant(
-            "MMVAEPlusPlus-compiled",
-            "MMVAE++, torch.compile",
-            train_ours,
-            {"class_name": "MMVAEPlusPlus", "compiled": True},
-            _MMVAE,
-            "#CC6677",
-        ),
+        *_ours("MMVAEPlusPlus", "MMVAE++", _MMVAE),
+        *_ours("VennVI", "VennVI", _VENNVI),
         Contestant("MULTIVI", "MULTIVI", train_multivi, color="#882255"),
         Contestant("TOTALVI", "TOTALVI", train_totalvi, color="#332288"),
         Contestant("bare", "MMVAE++, bare PyTorch", train_by_hand, architecture=_MMVAE, color="#000000"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import vennvi
 from vennvi.benchmark._data import CannotRun
 from vennvi.benchmark._evaluate import evaluate
 from vennvi.benchmark._experiment import Cell, Experiment
@@ -27,12 +25,12 @@ from vennvi.benchmark.experiments.gp import GP
 from vennvi.benchmark.experiments.multiome_types import MULTIOME_TYPES
 from vennvi.benchmark.speed._machine import describe_machine
 from vennvi.benchmark.speed._race import _environment
+from vennvi.benchmark.speed._variants import Variant, variant_of
 from vennvi.benchmark.speed._worker import silence
 
 COLUMNS = (
     "task", "model", "epochs", "seed", "status", "seconds", "value", "reason", "date", "versions", "machine"
 )  # fmt: skip
-_FRACTION = {"atac": 0.25}
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class QualityTask:
     level
         What the reading is to reach; ``None`` where models are compared at equal epochs.
     models
-        Names of the models; one that ends in ``-quarter`` is trained on a quarter of the peaks a step.
+        Names of the models, also those trained in other ways (:data:`~._variants.VARIANTS`).
     epochs
         Lengths of the trainings.
     n_seeds
@@ -76,11 +74,14 @@ class QualityTask:
         return float(reached["seconds"].min()) if len(reached) else np.nan
 
     def deviance_ratio(self, rows: pd.DataFrame, model: str) -> float:
-        """Held-out deviance of the ``-quarter`` model over the whole one's, at the longest training, median over seeds."""
-        whole, quarter = (
-            self._of(rows, name).set_index(["epochs", "seed"])["value"] for name in (model, f"{model}-quarter")
+        """Held-out deviance of a model that is trained in another way over the plain one's, at the longest training.
+
+        The median over seeds.
+        """
+        plain, other = (
+            self._of(rows, name).set_index(["epochs", "seed"])["value"] for name in (variant_of(model)[0], model)
         )
-        ratio = ((1 - quarter) / (1 - whole)).dropna()
+        ratio = ((1 - other) / (1 - plain)).dropna()
         if ratio.empty:
             return np.nan
         return float(ratio.xs(max(ratio.index.get_level_values("epochs")), level="epochs").median())
@@ -107,7 +108,7 @@ EQUAL = QualityTask(
     condition="4000",
     latents=Latents(15, 10),
     reading=("predict:rna", "data:atac", "deviance_explained_test"),
-    models=("MMVAEPlusPlus", "MMVAEPlusPlus-quarter", "VennVI", "VennVI-quarter"),
+    models=tuple(f"{m}{way}" for m in ("MMVAEPlusPlus", "VennVI") for way in ("", "-quarter", "-bf16")),
     epochs=(20,),
 )
 
@@ -122,7 +123,7 @@ def _types(experiment: Experiment, what: str, level: float, peer: str, epochs: t
         latents=Latents(15, 10),
         reading=("shared", "cell_type", "accuracy_test"),
         level=level,
-        models=("VennVI", "MMVAEPlusPlus", peer),
+        models=("VennVI", "VennVI-bf16", "MMVAEPlusPlus", peer),
         epochs=epochs,
         n_seeds=2,
     )
@@ -135,24 +136,24 @@ TASKS = (RECOVERED, EQUAL, RNA_ATAC_TYPES, RNA_PROTEIN_TYPES)
 
 
 def model_of(name: str) -> Model:
-    """Model of the other benchmarks, or one of ours that trains on a quarter of the peaks a step."""
-    whole = get_model(name.removesuffix("-quarter"))
-    if not name.endswith("-quarter"):
-        return whole
-    return Model(name, f"{whole.label}, 1/4 of peaks", _Sampled(whole.name), whole.color)
+    """Model of the other benchmarks, or one of ours that is trained in another way."""
+    plain, variant = variant_of(name)
+    model = get_model(plain)
+    if variant is None:
+        return model
+    return Model(name, f"{model.label}, {variant.label}", _Trained(plain, variant), model.color)
 
 
 @dataclass(frozen=True)
-class _Sampled:
-    """The adapter of our models with ``feature_fraction``."""
+class _Trained:
+    """The adapter of our models with other arguments of ``train``."""
 
     class_name: str
+    variant: Variant
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Train and read; see :class:`~vennvi.benchmark.adapters.Adapter`."""
-        if "feature_fraction" not in inspect.signature(getattr(vennvi, self.class_name).train).parameters:
-            raise CannotRun(f"{self.class_name}.train has no argument feature_fraction in this version of vennvi.")
-        return VennviAdapter(self.class_name, train_kwargs={"feature_fraction": _FRACTION}).fit(*args, **kwargs)
+        return VennviAdapter(self.class_name, train_kwargs=self.variant.train_kwargs).fit(*args, **kwargs)
 
 
 def run_quality(

@@ -88,8 +88,8 @@ def judge_speed(summary: pd.DataFrame, results: pd.DataFrame, quality: pd.DataFr
             rows.append((what, threads, model, "seconds ratio", 0, CELLS_BOUND, found))
     rows.append((RECOVERED.title, "1", "VennVI", "seconds", 0, RECOVERY_BOUND, RECOVERED.seconds(quality, "VennVI")))
     rows += [
-        (EQUAL.title, "1", f"{m}-quarter", "deviance ratio", 0, DEVIANCE_BOUND, EQUAL.deviance_ratio(quality, m))
-        for m in _OURS
+        (EQUAL.title, "1", name, "deviance ratio", 0, DEVIANCE_BOUND, EQUAL.deviance_ratio(quality, name))
+        for name in (f"{m}-quarter" for m in _OURS)
     ]
     frame = pd.DataFrame(rows, columns=["what", "threads", "model", "quantity", "n_obs", "bound", "found"])
     met = np.where(frame["found"] <= frame["bound"], "yes", "no")
