@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -118,3 +120,41 @@ def test_the_variates_that_agree_are_explained_wherever_they_come():
     coefficients, loadings = head.explained(head.projection(x))
     variates = x.numpy() @ projection.weight[:, [2, 27]]
     np.testing.assert_allclose(coefficients @ loadings, variates @ projection.loadings[[2, 27]], rtol=1e-4, atol=1e-5)
+
+
+def as_csr(x):
+    matrix = sparse.csr_matrix(x.numpy())
+    return csr_tensor(matrix.indptr, matrix.indices, matrix.data, matrix.shape[1])
+
+
+@pytest.mark.parametrize("in_use", [[], [1], [0, 3], [0, 1, 2, 3]])
+def test_variates_of_zeros_are_left_out_and_change_nothing(data, in_use):
+    """Also when they change later, as those of a saved model do."""
+    encoder, _ = started_encoder(*data)
+    head, x = encoder.canonical, torch.as_tensor(data[0], dtype=torch.float32)
+    encoder(x)  # looks up which are in use
+    kept = torch.zeros(4)
+    kept[in_use] = 1
+    weight, loadings = torch.randn(10, 4) * kept, torch.randn(4, 10) * kept.unsqueeze(-1)
+    changed = {"projection.weight": weight, "projection.bias": torch.zeros(4), "explained_loadings": loadings}
+    head.load_state_dict(head.state_dict() | changed)
+    for given in (x, as_csr(x)):
+        torch.testing.assert_close(head.variates(given), x @ weight)
+    found = head.explained(x @ weight)
+    assert [part.shape for part in found] == ([(300, len(in_use)), (len(in_use), 10)] if in_use else [])
+    explained = (x @ weight)[:, head.explained_variates] @ loadings
+    expected = encoder.private(encoder.hidden(encoder.input(x - explained)))
+    torch.testing.assert_close(encoder(x)[1].loc, expected.chunk(2, dim=-1)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_new_start_is_seen(data):
+    """The head may have been read before it is set, under inference mode."""
+    encoder, projection = started_encoder(*data)
+    head, x = encoder.canonical, torch.as_tensor(data[0], dtype=torch.float32)
+    with torch.inference_mode():
+        before = head.variates(x)
+        head.start(dataclasses.replace(projection, agreement=projection.agreement * [1, 0, 1, 0]))
+        found = head.variates(x)
+    torch.testing.assert_close(found[:, [0, 2]], before[:, [0, 2]])
+    assert not found[:, [1, 3]].any()
+    torch.testing.assert_close(head.projection(x), found)

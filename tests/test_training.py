@@ -10,7 +10,7 @@ import pytest
 import scvi
 import torch
 from anndata import AnnData
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, LambdaCallback
 from lightning.pytorch.plugins import MixedPrecision
 from mudata import MuData
 from scipy import sparse
@@ -262,6 +262,24 @@ def test_feature_fraction_with_what_else_reads_gradients(arguments, plan_kwargs,
     for name, p in model.module.named_parameters():
         assert torch.isfinite(p).all(), name
         assert not torch.equal(p, before[name]), name
+
+
+@pytest.mark.parametrize("arguments", [{}, {"accumulate_grad_batches": 2}, {"gradient_clip_val": 0.5}], ids=str)
+@pytest.mark.parametrize("fraction", [{}, {"atac": 0.5}], ids=["all", "some"])
+def test_gradients_are_kept_for_who_reads_them_and_nothing_else_changes(arguments, fraction):
+    """Without a reader they are let go before the next forward pass."""
+    readers = [], [LargestGradient()], [LambdaCallback(on_before_zero_grad=LargestGradient().on_before_zero_grad)]
+    curves = []
+    for callbacks in readers:
+        scvi.settings.seed = 0
+        model = model_of(toy_mudata(3))
+        model.train(
+            max_epochs=3, batch_size=10, train_size=1.0, feature_fraction=fraction, callbacks=callbacks, **arguments, **QUIET
+        )  # fmt: skip
+        curves.append(model.history["train_loss"].to_numpy(float).ravel())
+    assert readers[1][0].norm > 0
+    assert readers[2][0].on_before_zero_grad.__self__.norm > 0
+    np.testing.assert_allclose(curves[1:], [curves[0]] * 2, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["MMVAEPlusPlus", "VennVI"])

@@ -57,7 +57,7 @@ def rows_of(runs: Runs) -> Tensor:
     >>> rows_of([slice(3, 5), slice(8, 9)])
     tensor([3, 4, 8])
     """
-    return torch.from_numpy(np.concatenate([np.arange(run.start, run.stop) for run in runs]))
+    return torch.from_numpy(np.concatenate([np.arange(run.start, run.stop, dtype=np.int64) for run in runs]))
 
 
 def runs_of(rows: Tensor) -> list[tuple[slice, slice]]:

@@ -53,7 +53,8 @@ class Pattern:
     @cached_property
     def rows(self) -> Tensor:
         """Row of every stored entry, row after row, shape ``(n_stored,)``."""
-        return torch.repeat_interleave(self.starts.diff(), output_size=len(self.columns))
+        with torch.inference_mode(False):  # what is looked up while reading may be needed in training
+            return torch.repeat_interleave(self.starts.diff(), output_size=len(self.columns))
 
     @cached_property
     def by_column(self) -> ByColumn:
@@ -61,8 +62,8 @@ class Pattern:
         numbers = np.arange(len(self.columns), dtype=np.int32)
         parts = (numbers, self.columns.numpy(), self.starts.numpy())
         matrix = sparse.csr_array(parts, shape=self._shape).tocsc()
-        rows = torch.from_numpy(matrix.indices)
-        return ByColumn(torch.from_numpy(matrix.data), rows, matrix.indptr)
+        with torch.inference_mode(False):
+            return ByColumn(torch.from_numpy(matrix.data), torch.from_numpy(matrix.indices), matrix.indptr)
 
 
 _PATTERNS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()

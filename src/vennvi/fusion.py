@@ -1,6 +1,6 @@
 """How several experts' beliefs about one latent become one: products, means and mixtures of Gaussians.
 
-Every function takes ``loc`` and ``scale`` of shape ``(n_experts, n, d)`` and ``mask`` of shape ``(n_experts, n, 1)``
+But for the KL divergences, every function takes ``loc`` and ``scale`` of shape ``(n_experts, n, d)`` and ``mask`` of shape ``(n_experts, n, 1)``
 (1 where the expert may speak), and treats a masked expert as if it were not there, whatever its numbers are.
 """
 

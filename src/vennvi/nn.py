@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,10 +46,39 @@ class InputLinear(nn.Module):
 
     def forward(self, x: Tensor, coefficients: Tensor | None = None, loadings: Tensor | None = None) -> Tensor:
         """Map of ``x``, or of ``x - coefficients @ loadings``, which is never made."""
-        if is_sparse(x):
-            return sparse_product(x, self.weight, coefficients, loadings) + self.bias
-        mapped = torch.addmm(self.bias, x, self.weight)
-        return mapped if coefficients is None or loadings is None else mapped - coefficients @ (loadings @ self.weight)
+        return affine(x, self.weight, self.bias, coefficients, loadings)
+
+
+def affine(
+    x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor | None = None, loadings: Tensor | None = None
+) -> Tensor:
+    """``x @ weight + bias`` of a dense or CSR minibatch, or of ``x - coefficients @ loadings``, which is never made."""
+    if is_sparse(x):
+        return sparse_product(x, weight, coefficients, loadings) + bias
+    mapped = torch.addmm(bias, x, weight)
+    return mapped if coefficients is None or loadings is None else mapped - coefficients @ (loadings @ weight)
+
+
+class LastResult:
+    """What was computed of a tensor, for as long as nothing is written to it: by training, loading, or a move."""
+
+    def __init__(self) -> None:
+        self._of: tuple[int, int] | None = None
+        self._result: tuple[Tensor, Tensor]
+
+    def get(self, tensor: Tensor, compute: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """The result of before, or a new one if the tensor has changed (or cannot say)."""
+        of = None if tensor.is_inference() else (tensor.data_ptr(), tensor._version)
+        if of is None or of != self._of:
+            self._of, self._result = of, compute()
+        return self._result
+
+
+def _without_zeros(matrix: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Rows (``dim=0``) or columns (``dim=1``) of a matrix with anything but zeros: which, and what they hold."""
+    matrix = matrix.detach()
+    chosen = matrix.any(dim=1 - dim).nonzero().squeeze(-1)
+    return chosen, matrix if len(chosen) == matrix.shape[dim] else matrix.index_select(dim, chosen)
 
 
 def hidden_layers(n_hidden: int, n_layers: int, dropout_rate: float) -> nn.Sequential:
@@ -91,6 +121,7 @@ class CanonicalHead(nn.Module):
         n_explained = min(n_canonical, MAX_EXPLAINED_VARIATES)
         self.register_buffer("explained_loadings", torch.zeros(n_explained, n_input))
         self.register_buffer("explained_variates", torch.arange(n_explained))
+        self._kept, self._explaining = LastResult(), LastResult()
         with torch.no_grad():  # at the start the latents are the first canonical variates, nearly
             self.linear.weight.copy_(torch.eye(n_shared, n_canonical))
             self.output.weight[:n_shared].mul_(0.1)
@@ -101,18 +132,35 @@ class CanonicalHead(nn.Module):
         doubtful = np.where(agreement + margin >= EXCLUDED_AGREEMENT, margin, 0.0)
         shrink = np.where(agreement > margin, agreement, doubtful)
         weight = torch.as_tensor(projection.weight * shrink)
-        self.projection.weight.data.copy_(weight)
-        self.projection.bias.data.copy_(-(torch.as_tensor(projection.mean) @ weight))
+        with torch.no_grad():
+            self.projection.weight.copy_(weight)
+            self.projection.bias.copy_(-(torch.as_tensor(projection.mean) @ weight))
         agreeing = np.sort(np.argsort(-agreement, kind="stable")[: len(self.explained_loadings)])
         shrink, loadings = shrink[agreeing], projection.loadings[agreeing]
         fraction = np.clip((agreement[agreeing] + margin) / WHOLE_AGREEMENT, 0, 1) * (shrink > 0)
         scale = np.divide(fraction, shrink, out=np.zeros_like(fraction), where=shrink > 0)
         self.explained_loadings.copy_(torch.as_tensor(scale[:, None] * loadings))
         self.explained_variates.copy_(torch.as_tensor(agreeing))
+        self._kept, self._explaining = LastResult(), LastResult()
 
-    def explained(self, variates: Tensor) -> tuple[Tensor, Tensor]:
-        """What the agreeing variates explain of the input, as a product: ``(n, k)`` and ``(k, n_input)``."""
-        return variates[:, self.explained_variates], self.explained_loadings
+    @torch.compiler.disable  # a look-up and a selection: nothing to trace
+    def variates(self, x: Tensor) -> Tensor:
+        """Canonical variates of a dense or CSR minibatch, ``(n, n_canonical)``; those that are dropped are zero, and cost nothing."""
+        weight = self.projection.weight
+        chosen, kept = self._kept.get(weight, lambda: _without_zeros(weight, dim=1))
+        if len(chosen) == weight.shape[1]:
+            return self.projection(x)
+        variates = torch.zeros(x.shape[0], weight.shape[1], device=x.device)
+        if not len(chosen):
+            return variates
+        return variates.index_copy(1, chosen, affine(x, kept, self.projection.bias[chosen]))
+
+    @torch.compiler.disable
+    def explained(self, variates: Tensor) -> tuple[Tensor, Tensor] | tuple[()]:
+        """What the agreeing variates explain of the input, as a product: ``(n, k)`` and ``(k, n_input)``; empty if nothing."""
+        loadings = self.explained_loadings
+        chosen, kept = self._explaining.get(loadings, lambda: _without_zeros(loadings, dim=0))
+        return (variates[:, self.explained_variates[chosen]], kept) if len(chosen) else ()
 
     def forward(self, variates: Tensor, covariates: Tensor | None = None) -> Normal:
         """Posterior of the shared latent, from the variates ``(n, n_canonical)`` and what the encoders read besides."""
@@ -155,7 +203,7 @@ class Encoder(nn.Module):
         """Posterior of the shared latents ``(n, n_shared)`` and of the private ones ``(n, n_private)``."""
         head = self.canonical
         if head is not None:
-            variates = head.projection(x)
+            variates = head.variates(x)
         h = self.input(x, *(head.explained(variates) if head is not None and self.residual_private else ()))
         if self.covariates is not None:
             h = h + self.covariates(covariates)

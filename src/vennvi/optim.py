@@ -17,8 +17,8 @@ class RowAdam(torch.optim.Adam):
     .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
         w \leftarrow w - \eta \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
-    Dense gradients go through torch's fused kernel; so do the rows of a sparse one (of one sparse dimension), run by run
-    where they lie, so that a step costs what the rows cost; rows that come twice, as accumulated gradients have them, are
+    Dense gradients go through torch's fused kernel; so do the rows of a sparse one (of one sparse dimension), on a CPU run by
+    run where they lie, on a GPU gathered, so that a step costs what the rows cost; rows that come twice, as accumulated gradients have them, are
     added up first. :math:`t` is then the number of updates that a row had on average, at least 1. A gradient scaler is
     obeyed as torch's Adam does: fused, a step whose gradients overflowed changes nothing.
 

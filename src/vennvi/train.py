@@ -70,7 +70,7 @@ class SharedPrivateTrainingPlan(TrainingPlan):
     def on_fit_start(self) -> None:
         """Let processes that train together draw different noise, also where they started from the same seed."""
         self._gradients_are_read = any(
-            type(callback).on_before_zero_grad is not Callback.on_before_zero_grad
+            getattr(callback.on_before_zero_grad, "__func__", None) is not Callback.on_before_zero_grad
             for callback in self.trainer.callbacks
         )
         if self._across_ranks and self.global_rank:

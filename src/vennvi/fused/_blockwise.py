@@ -37,7 +37,8 @@ def blockwise_score(
     .. math:: \sum_{k,i} w_{ki} \sum_j \log p(x_{ij} \mid o_{kij}), \qquad o_{ki} = W h_{ki} + b
 
     Value and gradient are computed together: three matrix products a block of features (in bfloat16 where autocast says so),
-    and the elementwise work while the block is in the cache. The memory does not grow with the number of terms times cells times features.
+    and the elementwise work while the block is in the cache. The memory grows with the stored entries and the terms, not with terms times
+    cells times features.
 
     Parameters
     ----------

@@ -79,7 +79,7 @@ def _bernoulli(
     lowest = (
         float(against.amin()) if against.numel() and against.device.type == "cpu" and observed is None else -torch.inf
     )
-    if lowest < -20:  # P(x = 0) would be rounded: its logarithm by itself
+    if not lowest >= -20:  # P(x = 0) would be rounded (or is NaN): its logarithm by itself
         zeros = logsigmoid(against)
         rows += (zeros if observed is None else zeros.mul_(observed.unsqueeze(1))).sum(0)
     absent = against.sigmoid_()  # P(x = 0)

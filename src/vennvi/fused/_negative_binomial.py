@@ -101,7 +101,7 @@ class _MeanPart(torch.autograd.Function):
             by_outputs = torch.empty_like(outputs) if with_gradient else None
             by_theta = torch.zeros_like(theta)
             log_theta, log_rate = theta.log(), rate.log()
-            height = n if outputs.device.type != "cpu" else max(_BLOCK // (n_terms * n_features), 1)
+            height = max(_BLOCK // (n_terms * n_features) if outputs.device.type == "cpu" else n, 1)
             for start in range(0, n, height):
                 block = slice(start, min(start + height, n))
                 counted = counts.of_rows(block, n)

@@ -99,7 +99,8 @@ class TrainMixin(UnsupervisedTrainingMixin):
         **trainer_kwargs
             Passed to :class:`~scvi.train.Trainer`, for example ``strategy`` and ``num_nodes``. With several devices or
             nodes the strategy is DDP; ``batch_size`` is then that of each process. ``precision`` may be ``"32-true"``
-            (the default), ``"bf16-mixed"`` or, on a GPU, ``"16-mixed"``.
+            (the default), ``"bf16-mixed"`` (dense products in bfloat16, that of the decoder's last layer among them:
+            faster where the processor has it) or, on a GPU, ``"16-mixed"``.
 
         Raises
         ------

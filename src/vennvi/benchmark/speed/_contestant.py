@@ -30,10 +30,13 @@ class Architecture:
     n_hidden: int = 128
     n_layers: int = 1
     n_canonical: int = 0
-    n_explained: int = 0
+    n_in_use: int = 0
+    """Canonical variates that agree: the others are not computed, and 20 of these at most are taken out of the private input."""
     aligned: bool = False
     fraction: Mapping[str, float] = field(default_factory=dict)
     """Fraction of the features that a step decodes, by modality, where not all."""
+    in_single: bool = True
+    """Whether its products are in single precision, which the machine's rate is measured in."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from dataclasses import dataclass, fields
 
 from vennvi.benchmark.speed._contestant import Architecture
 from vennvi.benchmark.speed._workload import Workload
+from vennvi.nn import MAX_EXPLAINED_VARIATES
 
 #: Passes over the decoder's outputs: written; read and replaced by their gradient; that read by two products.
 _LOGIT_PASSES = 5
@@ -84,7 +85,7 @@ def needed_flops(workload: Workload, architecture: Architecture, stored: Mapping
     for name, modality in workload.modalities.items():
         d, fraction = modality.n_features, architecture.fraction.get(name, 1.0)
         entries = n * d * modality.density if stored is None else stored[name]
-        read = 2 * entries * (2 * h + architecture.n_canonical)  # the projection has no gradient
+        read = 2 * entries * (2 * h + architecture.n_in_use)  # the projection has no gradient
         if modality.is_sparse:
             sparse += read
         else:
@@ -96,7 +97,7 @@ def needed_flops(workload: Workload, architecture: Architecture, stored: Mapping
         output += 3 * 2 * n_terms * n * h * fraction * d
         if c := architecture.n_canonical:
             canonical += 2 * (2 * n * c * h + 2 * n * c * k_s) + 3 * 2 * n * h * 2 * k_s  # the shared head
-            e = min(architecture.n_explained, c)
+            e = min(architecture.n_in_use, MAX_EXPLAINED_VARIATES)
             canonical += 2 * (2 * n_steps * e * d * h) + 2 * (2 * n * e * h)  # what the private encoder is spared
     alignment = 0.0
     if architecture.aligned:
@@ -160,5 +161,5 @@ def bound(
         products=flops.dense / rates.flops,
         likelihood=outputs * _LOGIT_PASSES * _BYTES / rates.bytes + outputs / rates.logistic,
         optimiser=n_steps * parameters * _ADAM_PASSES * _BYTES / rates.bytes,
-        sparse=entries * (3 * architecture.n_hidden + architecture.n_canonical) * _BYTES / rates.bytes,
+        sparse=entries * (3 * architecture.n_hidden + architecture.n_in_use) * _BYTES / rates.bytes,
     )

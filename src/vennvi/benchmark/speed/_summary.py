@@ -125,7 +125,7 @@ def _products(
     else:
         flops = needed_flops(workload, architecture).dense
     row: dict[str, object] = {"gflop": flops / 1e9, "gflop/s": flops / seconds / 1e9}
-    if rates is None:
+    if rates is None or (architecture is not None and not architecture.in_single):
         return row
     row |= {
         "machine gflop/s": rates.flops / 1e9,
