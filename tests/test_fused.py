@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch import nn
 from vennvi.data._dataset import csr_tensor
 from vennvi.fused import _blockwise, _negative_binomial, sparse_product
 from vennvi.fused._elementwise import Rule
+from vennvi.fused._threads import in_threads
 from vennvi.likelihoods import LIKELIHOODS
 
 N_TERMS, N_HIDDEN = 3, 4
@@ -80,7 +83,7 @@ def test_narrow_blocks_are_really_used(monkeypatch):
     wide = nn.Linear(N_HIDDEN, 200)
     monkeypatch.setitem(_blockwise._BLOCK, "cpu", 1)
     _blockwise.blockwise_score(hidden, wide.weight, wide.bias, (), Rule(spy), torch.zeros(N, 200), None, size, weight)
-    assert widths == [64, 64, 64, 8]
+    assert sorted(widths) == [8, 64, 64, 64]  # in whatever order threads come to them
 
 
 @pytest.mark.parametrize("in_place", [True, False], ids=["in place", "as on a GPU"])
@@ -131,6 +134,50 @@ def test_products_are_in_the_precision_of_autocast(name, layout):
         torch.testing.assert_close(half, single)
         torch.testing.assert_close(low, single, rtol=0.05, atol=0.02 * float(single.abs().max()))
     assert not torch.equal(found[torch.bfloat16][1], found[torch.float32][1])
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("name", FACTORISING)
+@pytest.mark.parametrize("inference", [False, True])
+def test_blocks_on_several_threads_score_as_on_one(name, inference, monkeypatch):
+    torch.manual_seed(0)
+    d, n = 300, 5
+    likelihood = LIKELIHOODS[name](d)
+    x = torch.poisson(torch.full((n, d), 0.3)).clamp_max(1.0)
+    size, weight, layer = torch.ones(n, 1), torch.randn(N_TERMS, n), nn.Linear(N_HIDDEN, d)
+    hidden = torch.randn(N_TERMS, n, N_HIDDEN, requires_grad=True)
+    used, parameters, found = [], parameters_of(likelihood, layer, hidden), []
+    monkeypatch.setattr(
+        _blockwise, "in_threads", lambda work, parts: used.append(len(parts)) or in_threads(work, parts)
+    )
+    for block in (2**30, 1):  # one block; blocks of 64
+        monkeypatch.setitem(_blockwise._BLOCK, "cpu", block)
+        with torch.inference_mode(inference):
+            target = likelihood.target(stored(x), size)
+            total, rows = likelihood.score(hidden, layer, target, weight)
+        found.append([total.detach(), rows, *([] if inference else gradients(total, parameters))])
+    assert used == [1, 2]
+    assert torch.get_num_threads() == 2
+    for one, several in zip(*found, strict=True):
+        torch.testing.assert_close(several, one, rtol=1e-5, atol=1e-4)
+
+
+def test_threads_report_errors_and_know_their_process(monkeypatch):
+    with pytest.raises(ZeroDivisionError):
+        in_threads(lambda part: 1 // part, [1, 0])
+    here = in_threads(lambda _: threading.get_ident(), [0, 1])
+    assert threading.get_ident() not in here
+    assert in_threads(lambda _: torch.get_num_threads(), [0, 1]) == [1, 1]
+    monkeypatch.setattr("os.getpid", lambda: -1)  # as in a forked process, which has none of these threads
+    assert not set(here) & set(in_threads(lambda _: threading.get_ident(), [0, 1]))
 
 
 @pytest.mark.parametrize("log_odds", [15.0, 25.0, 60.0, 500.0])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from vennvi._sparse import EntriesInBlocks, SparseColumns
 from vennvi.fused._elementwise import Rule
 from vennvi.fused._gradients import empty_gradient, scaled
 from vennvi.fused._products import products_of
+from vennvi.fused._threads import in_threads
 
 #: Outputs held at a time: a CPU takes longer with more than its caches hold, and with many small blocks; a GPU is busy with more.
 _BLOCK = {"cpu": 2**19, "cuda": 2**26}
@@ -121,33 +124,42 @@ class _BlockwiseScore(torch.autograd.Function):
             n_chosen = places[-1].stop if places else 0
             given = values if isinstance(values, Tensor) else values.in_blocks(places, n_terms)
             gradients = [empty_gradient(p, n_chosen) for p in held] if with_gradient else []
-            rows = hidden.new_zeros(n_terms, n)
-            # one room for all blocks: fetching it anew takes as long as a pass over it
-            room = hidden.new_empty(n_outputs * min(width, n_chosen))
-            for block, place in zip(blocks, places, strict=True):
-                w, b, *rest = (p[block] for p in held)
-                o = room[: n_outputs * len(b)].view(len(b), n_outputs)
-                torch.add(offset, b.unsqueeze(-1), alpha=rule.sign, out=o)
-                products.add_outputs(o, w, rule.sign)
-                score, derivative, by_parameters = rule.score(
-                    o.view(len(b), n_terms, n),
-                    given[:, place].T.contiguous() if isinstance(given, Tensor) else given.block(place),
-                    None if observed is None else observed[..., place].view(1 if observed.ndim == 1 else n, len(b)).T,
-                    log_size,
-                    row_weight,
-                    tuple(rest),
-                )
-                rows += score
-                if with_gradient:
-                    derivative = derivative.view(len(b), n_outputs)
-                    products.read_derivative(derivative, w, gradients[0][place])
-                    torch.mv(derivative, g.squeeze(-1), out=gradients[1][place])
-                    for gradient, by_parameter in zip(gradients[2:], by_parameters, strict=True):
-                        gradient[place] = by_parameter
+
+            def score_blocks(pairs: Sequence[tuple[slice, slice]]) -> tuple[Tensor, Tensor]:
+                own, rows = products.of_another_thread(), hidden.new_zeros(n_terms, n)
+                # one room for all blocks: fetching it anew takes as long as a pass over it
+                room = hidden.new_empty(n_outputs * min(width, n_chosen))
+                for block, place in pairs:
+                    w, b, *rest = (p[block] for p in held)
+                    o = room[: n_outputs * len(b)].view(len(b), n_outputs)
+                    torch.add(offset, b.unsqueeze(-1), alpha=rule.sign, out=o)
+                    own.add_outputs(o, w, rule.sign)
+                    score, derivative, by_parameters = rule.score(
+                        o.view(len(b), n_terms, n),
+                        given[:, place].T.contiguous() if isinstance(given, Tensor) else given.block(place),
+                        None if observed is None else _by_feature(observed[..., place]),
+                        log_size,
+                        row_weight,
+                        tuple(rest),
+                    )
+                    rows += score
+                    if with_gradient:
+                        derivative = derivative.view(len(b), n_outputs)
+                        own.read_derivative(derivative, w, gradients[0][place])
+                        torch.mv(derivative, g.squeeze(-1), out=gradients[1][place])
+                        for gradient, by_parameter in zip(gradients[2:], by_parameters, strict=True):
+                            gradient[place] = by_parameter
+                return rows, own.by_hidden()
+
+            pairs = list(zip(blocks, places, strict=True))
+            n_threads = min(torch.get_num_threads(), len(pairs)) if hidden.device.type == "cpu" else 1
+            bounds = [len(pairs) * i // max(n_threads, 1) for i in range(max(n_threads, 1) + 1)]
+            results = in_threads(score_blocks, [pairs[i:j] for i, j in itertools.pairwise(bounds)])
+            rows, by_hidden = (functools.reduce(torch.add, parts) for parts in zip(*results, strict=True))
             if isinstance(given, EntriesInBlocks):
                 rows.add_(given.dot(), alpha=rule.sign)
             if with_gradient:
-                gradients.insert(0, products.by_hidden().view(hidden.shape))
+                gradients.insert(0, by_hidden.T.contiguous().mul_(g).view(hidden.shape))
         ctx.gradients, ctx.rows_chosen, ctx.shapes = gradients, rows_chosen, shapes
         ctx.mark_non_differentiable(rows)
         return torch.where(row_weight != 0, row_weight * rows, 0.0).sum(), rows
@@ -167,6 +179,11 @@ class _BlockwiseScore(torch.autograd.Function):
                 for g, shape in zip(gradients[3:], ctx.shapes[2:], strict=True)
             ]
         return (None,) * 7 + tuple(gradients)
+
+
+def _by_feature(observed: Tensor) -> Tensor:
+    """What counts, ``(n_block,)`` or ``(n, n_block)``, as ``(n_block, 1)`` or ``(n_block, n)``."""
+    return observed.unsqueeze(-1) if observed.ndim == 1 else observed.T
 
 
 def _blocks(runs: Runs, width: int) -> Iterator[slice]:

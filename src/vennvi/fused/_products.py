@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Self
+
 import torch
 from torch import Tensor
 
@@ -20,7 +23,7 @@ class Products:
     """
 
     def __init__(self, h: Tensor, g: Tensor):
-        self._across, self._weighted, self._g = h.T.contiguous(), h * g, g
+        self._across, self._weighted = h.T.contiguous(), h * g
         self._by_hidden = torch.zeros_like(self._across)
 
     def add_outputs(self, o: Tensor, w: Tensor, sign: float) -> None:
@@ -33,8 +36,14 @@ class Products:
         torch.mm(derivative, self._weighted, out=by_weight)
 
     def by_hidden(self) -> Tensor:
-        """Gradient of the activations, shape ``(n_outputs, n_hidden)``."""
-        return self._by_hidden.T.contiguous().mul_(self._g)
+        """Sum over the blocks that were read of the activations' gradients, unweighted, ``(n_hidden, n_outputs)``."""
+        return self._by_hidden
+
+    def of_another_thread(self) -> Self:
+        """The same factors, for other blocks at the same time."""
+        other = copy.copy(self)
+        other._by_hidden = torch.zeros_like(self._by_hidden)
+        return other
 
 
 class LowPrecisionProducts(Products):
