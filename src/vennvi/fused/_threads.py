@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -35,7 +36,13 @@ def in_threads(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Re
 def _pool(n_threads: int, process: int) -> ThreadPoolExecutor:
     """Threads of this process: a forked one has none of its parent's."""
     n_before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(n_threads, "vennvi", initializer=torch.set_num_threads, initargs=(1,))
-    list(pool.map(lambda _: None, range(n_threads)))
+    pool = ThreadPoolExecutor(n_threads, "vennvi", initializer=_one_thread_each)
+    everyone = threading.Barrier(n_threads)  # so that each of them is there
+    list(pool.map(lambda _: everyone.wait(), range(n_threads)))
     torch.set_num_threads(n_before)  # what threads of others start with is not changed
     return pool
+
+
+def _one_thread_each() -> None:
+    torch.get_num_threads()  # a thread takes over the process's number when it is first asked
+    torch.set_num_threads(1)
