@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch.distributions import Normal, kl_divergence
 
-from vennvi.fusion import kl_to_standard_normal, mean_of_experts, product_of_experts, sample_mixture
+from vennvi.fusion import mean_of_experts, product_of_experts, sample_mixture, weighted_kl
 
 
 @pytest.fixture
@@ -72,4 +72,12 @@ def test_mixture_samples_every_present_expert_alike(experts):
 def test_kl(experts):
     loc, scale, _ = experts
     expected = kl_divergence(Normal(loc, scale), Normal(0.0, 1.0)).sum(-1)
-    torch.testing.assert_close(kl_to_standard_normal(Normal(loc, scale)), expected)
+    weight = torch.rand(expected.shape)
+    for parameter in (loc, scale):
+        parameter.requires_grad_()
+    total, rows = weighted_kl([Normal(*each) for each in zip(loc, scale, strict=True)], weight)
+    torch.testing.assert_close(rows, expected)
+    reference = (weight * kl_divergence(Normal(loc, scale), Normal(0.0, 1.0)).sum(-1)).sum()
+    torch.testing.assert_close(total, reference)
+    for found, wanted in zip(*(torch.autograd.grad(each, (loc, scale)) for each in (total, reference)), strict=True):
+        torch.testing.assert_close(found, wanted)

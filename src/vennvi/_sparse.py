@@ -72,9 +72,9 @@ _PATTERNS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 @torch.compiler.disable  # a look-up: nothing to trace
 def pattern_of(x: Tensor) -> Pattern:
     """Where the entries of a CSR tensor are; the same object as long as there is a tensor of this pattern."""
-    if x not in _PATTERNS:
-        _PATTERNS[x] = Pattern(x)
-    return _PATTERNS[x]
+    if (pattern := _PATTERNS.get(x)) is None:
+        pattern = _PATTERNS[x] = Pattern(x)
+    return pattern
 
 
 @torch.compiler.disable
@@ -143,10 +143,6 @@ class SparseColumns:
         dense = self.values.new_zeros(self.shape)
         dense[self.rows, self.columns] = self.values
         return dense
-
-    def row_sums(self) -> Tensor:
-        """Sum of each row, shape ``(n,)``."""
-        return self.values.new_zeros(self.shape[0]).index_add_(0, self.rows, self.values)
 
     def of_rows(self, chosen: Tensor) -> SparseColumns:
         """The entries of some rows, each named once."""

@@ -1,7 +1,7 @@
 """How several experts' beliefs about one latent become one: products, means and mixtures of Gaussians.
 
-But for the KL divergences, every function takes ``loc`` and ``scale`` of shape ``(n_experts, n, d)`` and ``mask`` of shape ``(n_experts, n, 1)``
-(1 where the expert may speak), and treats a masked expert as if it were not there, whatever its numbers are.
+But for the KL divergences, every function takes ``loc`` and ``scale`` of shape ``(n_experts, n, d)`` and ``mask`` of
+shape ``(n_experts, n, 1)`` (1 where the expert may speak), and treats a masked expert as if it were not there, whatever its numbers are.
 """
 
 from __future__ import annotations
@@ -20,18 +20,11 @@ def gaussian(loc: Tensor, scale: Tensor) -> Normal:
     return Normal(loc, scale, validate_args=False)
 
 
-def kl_to_standard_normal(q: Normal) -> Tensor:
-    r"""KL divergence to the prior, summed over the last dimension; shape ``(..., d)`` to ``(...)``.
-
-    .. math:: KL[N(\mu, \sigma^2) \| N(0, 1)] = \sum_d \tfrac12 (\mu_d^2 + \sigma_d^2 - 1) - \log \sigma_d
-    """
-    return (0.5 * (q.loc.square() + q.scale.square() - 1) - q.scale.log()).sum(-1)
-
-
 def weighted_kl(q: Sequence[Normal], weight: Tensor) -> tuple[Tensor, Tensor]:
     r"""Weighted sum of the KL divergences of several posteriors to the prior, in one pass over them all.
 
-    .. math:: \sum_{k,i} w_{ki} \, KL[N(\mu_{ki}, \sigma_{ki}^2) \| N(0, I)]
+    .. math:: \sum_{k,i} w_{ki} \, KL[N(\mu_{ki}, \sigma_{ki}^2) \| N(0, I)], \qquad
+        KL[N(\mu, \sigma^2) \| N(0, I)] = \sum_d \tfrac12 (\mu_d^2 + \sigma_d^2 - 1) - \log \sigma_d
 
     Parameters
     ----------

@@ -141,7 +141,6 @@ class CanonicalHead(nn.Module):
         scale = np.divide(fraction, shrink, out=np.zeros_like(fraction), where=shrink > 0)
         self.explained_loadings.copy_(torch.as_tensor(scale[:, None] * loadings))
         self.explained_variates.copy_(torch.as_tensor(agreeing))
-        self._kept, self._explaining = LastResult(), LastResult()
 
     @torch.compiler.disable  # a look-up and a selection: nothing to trace
     def variates(self, x: Tensor) -> Tensor:

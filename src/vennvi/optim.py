@@ -18,8 +18,8 @@ class RowAdam(torch.optim.Adam):
         w \leftarrow w - \eta \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
     Dense gradients go through torch's fused kernel; so do the rows of a sparse one (of one sparse dimension), on a CPU run by
-    run where they lie, on a GPU gathered, so that a step costs what the rows cost; rows that come twice, as accumulated gradients have them, are
-    added up first. :math:`t` is then the number of updates that a row had on average, at least 1. A gradient scaler is
+    run where they lie, on a GPU gathered, so that a step costs what the rows cost; rows that come twice, as accumulated
+    gradients have them, are added up first. :math:`t` is then the number of updates that a row had on average, at least 1. A gradient scaler is
     obeyed as torch's Adam does: fused, a step whose gradients overflowed changes nothing.
 
     Examples
@@ -65,11 +65,12 @@ class RowAdam(torch.optim.Adam):
         share = len(rows) / len(parameter)
         state["step"] += share if found_inf is None else share * (found_inf == 0)
         before = state["step"].clamp_min(1.0) - 1  # torch adds the 1
-        held: tuple[Tensor, ...] = (parameter, state["exp_avg"], state["exp_avg_sq"])
+        whole: tuple[Tensor, ...] = (parameter, state["exp_avg"], state["exp_avg_sq"])
+        held = whole
         in_place = lie_in_place(parameter.device)
         runs = runs_of(rows) if in_place else [(slice(None), slice(None))]
         if not in_place:
-            held = tuple(each.index_select(0, rows) for each in held)
+            held = tuple(each.index_select(0, rows) for each in whole)
         beta1, beta2 = group["betas"]
         adam(
             [held[0][run] for run, _ in runs],
@@ -83,7 +84,7 @@ class RowAdam(torch.optim.Adam):
             grad_scale=grad_scale, found_inf=found_inf,
         )  # fmt: skip
         if not in_place:
-            for each, updated in zip((parameter, state["exp_avg"], state["exp_avg_sq"]), held, strict=True):
+            for each, updated in zip(whole, held, strict=True):
                 each.index_copy_(0, rows, updated)
 
 

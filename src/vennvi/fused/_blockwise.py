@@ -18,7 +18,8 @@ from vennvi.fused._gradients import empty_gradient, scaled
 from vennvi.fused._products import products_of
 from vennvi.fused._threads import in_threads
 
-#: Outputs held at a time: a CPU takes longer with more than its caches hold, and with many small blocks; a GPU is busy with more.
+#: Outputs held at a time: a CPU takes longer with more than its caches hold, and with many small blocks; a GPU needs more
+#: to be busy.
 _BLOCK = {"cpu": 2**19, "cuda": 2**26}
 
 
@@ -40,8 +41,8 @@ def blockwise_score(
     .. math:: \sum_{k,i} w_{ki} \sum_j \log p(x_{ij} \mid o_{kij}), \qquad o_{ki} = W h_{ki} + b
 
     Value and gradient are computed together: three matrix products a block of features (in bfloat16 where autocast says so),
-    and the elementwise work while the block is in the cache. The memory grows with the stored entries and the terms, not with terms times
-    cells times features.
+    and the elementwise work while the block is in the cache. The memory grows with the stored entries and the terms, not
+    with terms times cells times features.
 
     Parameters
     ----------
@@ -113,9 +114,9 @@ class _BlockwiseScore(torch.autograd.Function):
         products = products_of(hidden.reshape(n_outputs, n_hidden), g)
         with torch.autocast(hidden.device.type, enabled=False):
             held, shapes = (weight, bias, *parameters), [p.shape for p in (weight, bias, *parameters)]
-            rows_chosen = None if runs is None else rows_of(runs).to(hidden.device)
-            if rows_chosen is not None and not lie_in_place(hidden.device):
-                held, runs = tuple(p.index_select(0, rows_chosen) for p in held), None
+            chosen = None if runs is None else rows_of(runs).to(hidden.device)
+            if chosen is not None and not lie_in_place(hidden.device):
+                held, runs = tuple(p.index_select(0, chosen) for p in held), None
             log_size = size.log().squeeze(-1)
             offset = (rule.sign * log_size).repeat(n_terms) if rule.sized else hidden.new_zeros(n_outputs)
             width = max(_BLOCK.get(hidden.device.type, _BLOCK["cuda"]) // max(n_outputs, 1), 64)
@@ -126,14 +127,15 @@ class _BlockwiseScore(torch.autograd.Function):
             gradients = [empty_gradient(p, n_chosen) for p in held] if with_gradient else []
 
             def score_blocks(pairs: Sequence[tuple[slice, slice]]) -> tuple[Tensor, Tensor]:
-                own, rows = products.of_another_thread(), hidden.new_zeros(n_terms, n)
+                rows, by_hidden = hidden.new_zeros(n_terms, n), hidden.new_zeros(n_hidden, n_outputs)
                 # one room for all blocks: fetching it anew takes as long as a pass over it
                 room = hidden.new_empty(n_outputs * min(width, n_chosen))
                 for block, place in pairs:
-                    w, b, *rest = (p[block] for p in held)
+                    weight, b, *rest = (p[block] for p in held)
+                    w = products.factor(weight)
                     o = room[: n_outputs * len(b)].view(len(b), n_outputs)
                     torch.add(offset, b.unsqueeze(-1), alpha=rule.sign, out=o)
-                    own.add_outputs(o, w, rule.sign)
+                    products.add_outputs(o, w, rule.sign)
                     score, derivative, by_parameters = rule.score(
                         o.view(len(b), n_terms, n),
                         given[:, place].T.contiguous() if isinstance(given, Tensor) else given.block(place),
@@ -145,22 +147,28 @@ class _BlockwiseScore(torch.autograd.Function):
                     rows += score
                     if with_gradient:
                         derivative = derivative.view(len(b), n_outputs)
-                        own.read_derivative(derivative, w, gradients[0][place])
+                        products.add_by_hidden(by_hidden, w, derivative)
+                        products.write_by_weight(gradients[0][place], derivative)
                         torch.mv(derivative, g.squeeze(-1), out=gradients[1][place])
                         for gradient, by_parameter in zip(gradients[2:], by_parameters, strict=True):
                             gradient[place] = by_parameter
-                return rows, own.by_hidden()
+                return rows, by_hidden
 
             pairs = list(zip(blocks, places, strict=True))
-            n_threads = min(torch.get_num_threads(), len(pairs)) if hidden.device.type == "cpu" else 1
-            bounds = [len(pairs) * i // max(n_threads, 1) for i in range(max(n_threads, 1) + 1)]
+            n_threads = torch.get_num_threads() if hidden.device.type == "cpu" else 1
+            # of fewer blocks than threads, all threads work on each
+            bounds = (
+                [len(pairs) * i // n_threads for i in range(n_threads + 1)]
+                if len(pairs) >= n_threads
+                else [0, len(pairs)]
+            )
             results = in_threads(score_blocks, [pairs[i:j] for i, j in itertools.pairwise(bounds)])
             rows, by_hidden = (functools.reduce(torch.add, parts) for parts in zip(*results, strict=True))
             if isinstance(given, EntriesInBlocks):
                 rows.add_(given.dot(), alpha=rule.sign)
             if with_gradient:
                 gradients.insert(0, by_hidden.T.contiguous().mul_(g).view(hidden.shape))
-        ctx.gradients, ctx.rows_chosen, ctx.shapes = gradients, rows_chosen, shapes
+        ctx.gradients, ctx.chosen, ctx.shapes = gradients, chosen, shapes
         ctx.mark_non_differentiable(rows)
         return torch.where(row_weight != 0, row_weight * rows, 0.0).sum(), rows
 
@@ -172,7 +180,7 @@ class _BlockwiseScore(torch.autograd.Function):
         if not gradients:
             raise RuntimeError("This score was computed without gradients, or its gradients were read already.")
         gradients = scaled(gradients, by_total)
-        if (rows := ctx.rows_chosen) is not None:
+        if (rows := ctx.chosen) is not None:
             gradients[1:3] = [_at_rows(g, rows, shape) for g, shape in zip(gradients[1:3], ctx.shapes[:2], strict=True)]
             gradients[3:] = [
                 g.new_zeros(shape).index_copy_(0, rows, g)

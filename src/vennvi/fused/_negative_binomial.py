@@ -56,17 +56,16 @@ def negative_binomial_score(
     True
     """
     counts = _Counts.of(values)
-    at_counts = torch.lgamma(counts.x + theta.index_select(0, counts.column)) - torch.lgamma(theta).index_select(
-        0, counts.column
-    )
-    constant = at_counts.new_zeros(len(values)).index_add(0, counts.row, at_counts - torch.lgamma(counts.x + 1))
+    theta_of, lgamma_of = (each.index_select(0, counts.column) for each in (theta, torch.lgamma(theta)))
+    at_counts = torch.lgamma(counts.x + theta_of) - lgamma_of - torch.lgamma(counts.x + 1)
+    constant = at_counts.new_zeros(len(values)).index_add(0, counts.row, at_counts)
     total, rows = _MeanPart.apply(torch.is_grad_enabled(), counts, rate, row_weight, outputs, theta)
     return total + (constant * row_weight.sum(0)).sum(), rows + constant.detach()
 
 
 @dataclass(frozen=True)
 class _Counts:
-    """The counts above zero of a minibatch, row after row."""
+    """The counts above zero of a minibatch, row after row: values, rows and columns, each of shape ``(n_stored,)``."""
 
     x: Tensor
     row: Tensor

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Self
-
 import torch
 from torch import Tensor
 
@@ -24,46 +21,46 @@ class Products:
 
     def __init__(self, h: Tensor, g: Tensor):
         self._across, self._weighted = h.T.contiguous(), h * g
-        self._by_hidden = torch.zeros_like(self._across)
+
+    def factor(self, w: Tensor) -> Tensor:
+        """The layer's weight ``(n_block, n_hidden)`` as the products read it."""
+        return w
 
     def add_outputs(self, o: Tensor, w: Tensor, sign: float) -> None:
-        """Add the layer's outputs, times the sign, to ``(n_block, n_outputs)``; its weight is ``(n_block, n_hidden)``."""
+        """Add the layer's outputs, times the sign, to ``o`` of shape ``(n_block, n_outputs)``."""
         o.addmm_(w, self._across, alpha=sign)
 
-    def read_derivative(self, derivative: Tensor, w: Tensor, by_weight: Tensor) -> None:
-        """From the derivative by the outputs, unweighted: the weight's gradient is written, the activations' added up."""
-        self._by_hidden.addmm_(w.T, derivative)
+    def add_by_hidden(self, by_hidden: Tensor, w: Tensor, derivative: Tensor) -> None:
+        """Add the activations' gradient, unweighted, ``(n_hidden, n_outputs)``, given the outputs', ``(n_block, n_outputs)``."""
+        by_hidden.addmm_(w.T, derivative)
+
+    def write_by_weight(self, by_weight: Tensor, derivative: Tensor) -> None:
+        """Write the weight's gradient, ``(n_block, n_hidden)``."""
         torch.mm(derivative, self._weighted, out=by_weight)
-
-    def by_hidden(self) -> Tensor:
-        """Sum over the blocks that were read of the activations' gradients, unweighted, ``(n_hidden, n_outputs)``."""
-        return self._by_hidden
-
-    def of_another_thread(self) -> Self:
-        """The same factors, for other blocks at the same time."""
-        other = copy.copy(self)
-        other._by_hidden = torch.zeros_like(self._by_hidden)
-        return other
 
 
 class LowPrecisionProducts(Products):
-    """The same with factors in half precision, as autocast has them; sums over blocks, and all else, are in single."""
+    """The same with factors of another precision, as autocast has them; sums over blocks, and all else, are in single."""
 
     def __init__(self, h: Tensor, g: Tensor, dtype: torch.dtype):
         super().__init__(h, g)
         self._dtype, self._across, self._weighted = dtype, self._across.to(dtype), self._weighted.to(dtype)
-        self._w: Tensor | None = None
+
+    def factor(self, w: Tensor) -> Tensor:
+        """The layer's weight in that precision."""
+        return w.to(self._dtype)
 
     def add_outputs(self, o: Tensor, w: Tensor, sign: float) -> None:
         """Add the layer's outputs."""
-        self._w = w.to(self._dtype)
-        o.add_(self._w @ self._across, alpha=sign)
+        o.add_(w @ self._across, alpha=sign)
 
-    def read_derivative(self, derivative: Tensor, w: Tensor, by_weight: Tensor) -> None:
-        """Write the weight's gradient, and add up the activations'; of the block that outputs were added for."""
-        low = derivative.to(self._dtype)
-        self._by_hidden += self._w.T @ low  # type: ignore[union-attr]
-        by_weight.copy_(low @ self._weighted)
+    def add_by_hidden(self, by_hidden: Tensor, w: Tensor, derivative: Tensor) -> None:
+        """Add the activations' gradient."""
+        by_hidden += w.T @ derivative.to(self._dtype)
+
+    def write_by_weight(self, by_weight: Tensor, derivative: Tensor) -> None:
+        """Write the weight's gradient."""
+        by_weight.copy_(derivative.to(self._dtype) @ self._weighted)
 
 
 def products_of(h: Tensor, g: Tensor) -> Products:

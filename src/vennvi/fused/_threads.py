@@ -19,7 +19,8 @@ def in_threads(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Re
     """Results of each part, in their order; each in a thread of its own, whose operations are on one thread.
 
     A block that all threads work on together goes from one core's cache to the other's with every operation; one that a
-    thread has for itself stays where it is. Grad and inference mode are those of the caller.
+    thread has for itself stays where it is. No gradients are recorded; inference mode is the caller's. An error of a part is
+    raised. A single part is done by the caller, on as many threads as it has.
     """
     if len(parts) == 1:
         return [work(parts[0])]

@@ -17,19 +17,18 @@ from vennvi.benchmark.adapters._base import require
 from vennvi.benchmark.speed._bare import train_bare
 from vennvi.benchmark.speed._contestant import Architecture, Contestant, Job
 from vennvi.benchmark.speed._hooks import LightningHooks
-from vennvi.benchmark.speed._variants import VARIANTS, Variant
+from vennvi.benchmark.speed._variants import PLAIN, VARIANTS, Variant
 
 #: Hidden width of every contestant.
 N_HIDDEN = 128
 
 
-def train_ours(job: Job, class_name: str, variant: Variant | None = None) -> None:
-    """One of vennvi's models, trained in one of the other ways."""
+def train_ours(job: Job, class_name: str, variant: Variant = PLAIN) -> None:
+    """One of vennvi's models, trained plainly or in one of the other ways."""
     model_class, workload = getattr(vennvi, class_name), job.workload
-    extra = {} if variant is None else dict(variant.train_kwargs)
-    if variant is not None and (absent := set(variant.fraction) - set(workload.modalities)):
+    if absent := set(variant.fraction) - set(workload.modalities):
         raise CannotRun(f"The workload has no modality {', '.join(sorted(absent))}.")
-    if variant is not None and variant.fraction and "feature_fraction" not in signature(model_class.train).parameters:
+    if variant.fraction and "feature_fraction" not in signature(model_class.train).parameters:
         raise CannotRun(f"{class_name}.train has no argument feature_fraction in this version of vennvi.")
     scvi.settings.seed = 0
     model_class.setup_mudata(job.data)
@@ -40,7 +39,7 @@ def train_ours(job: Job, class_name: str, variant: Variant | None = None) -> Non
         n_hidden=N_HIDDEN,
         likelihoods={name: modality.likelihood for name, modality in workload.modalities.items()},
     )
-    model.train(**_lightning(job), **extra)
+    model.train(**_lightning(job), **variant.train_kwargs)
 
 
 def train_multivi(job: Job) -> None:

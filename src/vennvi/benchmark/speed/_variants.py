@@ -30,7 +30,9 @@ class Variant:
 
 
 _QUARTER = {"atac": 0.25}
-#: All of them.
+#: As ``train`` trains by default.
+PLAIN = Variant("", "", {})
+#: All other ways.
 VARIANTS = (
     Variant("quarter", "1/4 of peaks", {"feature_fraction": _QUARTER}, _QUARTER),
     Variant("bf16", "bfloat16", {"precision": "bf16-mixed"}),
@@ -43,8 +45,11 @@ def variant_of(name: str) -> tuple[str, Variant | None]:
 
     Examples
     --------
-    >>> variant_of("VennVI-quarter")[0], variant_of("PCA+CCA")
-    ('VennVI', ('PCA+CCA', None))
+    >>> variant_of("PCA+CCA")
+    ('PCA+CCA', None)
+    >>> name, variant = variant_of("VennVI-quarter")
+    >>> name, variant.label
+    ('VennVI', '1/4 of peaks')
     """
     for variant in VARIANTS:
         if name.endswith(f"-{variant.suffix}"):
