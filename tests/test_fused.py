@@ -12,9 +12,17 @@ from test_likelihoods import KIND, D, N, build, data
 from torch import nn
 
 from vennvi.data._dataset import csr_tensor
-from vennvi.fused import _blockwise, _negative_binomial, sparse_product
+from vennvi.fused import (
+    _blockwise,
+    _input_product,
+    _negative_binomial,
+    _threads,
+    in_threads,
+    input_product,
+    n_shares,
+    others_at_hand,
+)
 from vennvi.fused._elementwise import Rule
-from vennvi.fused._threads import in_threads
 from vennvi.likelihoods import LIKELIHOODS
 
 N_TERMS, N_HIDDEN = 3, 4
@@ -56,6 +64,9 @@ def gradients(total, parameters):
 def test_score_is_the_weighted_log_probability(name, missing, block, monkeypatch):
     monkeypatch.setitem(_blockwise._BLOCK, "cpu", block)
     monkeypatch.setattr(_negative_binomial, "_BLOCK", block)
+    if block == 1:
+        monkeypatch.setattr(_negative_binomial, "_HELD", 1)
+        monkeypatch.setattr(_negative_binomial, "_ROWS", 2 * N_TERMS)  # two cells
     likelihood, x, size, hidden, layer, weight = setting(name, missing)
     target = likelihood.target(x, size)
     parameters = parameters_of(likelihood, layer, hidden)
@@ -83,7 +94,7 @@ def test_narrow_blocks_are_really_used(monkeypatch):
     wide = nn.Linear(N_HIDDEN, 200)
     monkeypatch.setitem(_blockwise._BLOCK, "cpu", 1)
     _blockwise.blockwise_score(hidden, wide.weight, wide.bias, (), Rule(spy), torch.zeros(N, 200), None, size, weight)
-    assert sorted(widths) == [8, 64, 64, 64]  # in whatever order threads come to them
+    assert widths == [50] * 4
 
 
 @pytest.mark.parametrize("in_place", [True, False], ids=["in place", "as on a GPU"])
@@ -137,47 +148,86 @@ def test_products_are_in_the_precision_of_autocast(name, layout):
 
 
 @pytest.fixture
-def two_threads():
+def two_threads(monkeypatch):
+    """Two threads, and any work is worth sharing out."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
+    monkeypatch.setattr(_threads, "_WORTH_A_THREAD", 1e-9)
     yield
     torch.set_num_threads(before)
 
 
+def on_one_thread(call):
+    """Result of a call that shares nothing out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_threads, "_WORTH_A_THREAD", float("inf"))
+        return call()
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """Numbers of parts that work was shared out in, call by call."""
+    seen = []
+    for module in (_blockwise, _negative_binomial, _input_product):
+        monkeypatch.setattr(
+            module, "in_threads", lambda work, parts: seen.append(len(parts)) or in_threads(work, parts)
+        )
+    return seen
+
+
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("name", FACTORISING)
+@pytest.mark.parametrize("name", [*FACTORISING, "nb"])
 @pytest.mark.parametrize("inference", [False, True])
-def test_blocks_on_several_threads_score_as_on_one(name, inference, monkeypatch):
+@pytest.mark.parametrize("layout", ["dense", "csr"])
+def test_shares_of_threads_score_as_one(name, layout, inference, parts, monkeypatch):
     torch.manual_seed(0)
-    d, n = 300, 5
+    d, n = 301, 5
     likelihood = LIKELIHOODS[name](d)
     x = torch.poisson(torch.full((n, d), 0.3)).clamp_max(1.0)
+    if layout == "csr":
+        x = stored(x)
+    if name == "normal" and layout == "csr":
+        pytest.skip("real values are dense")
     size, weight, layer = torch.ones(n, 1), torch.randn(N_TERMS, n), nn.Linear(N_HIDDEN, d)
     hidden = torch.randn(N_TERMS, n, N_HIDDEN, requires_grad=True)
-    used, parameters, found = [], parameters_of(likelihood, layer, hidden), []
-    monkeypatch.setattr(
-        _blockwise, "in_threads", lambda work, parts: used.append(len(parts)) or in_threads(work, parts)
-    )
-    for block in (2**30, 1):  # one block; blocks of 64
-        monkeypatch.setitem(_blockwise._BLOCK, "cpu", block)
+    parameters = parameters_of(likelihood, layer, hidden)
+
+    def score():
         with torch.inference_mode(inference):
-            target = likelihood.target(stored(x), size)
-            total, rows = likelihood.score(hidden, layer, target, weight)
-        found.append([total.detach(), rows, *([] if inference else gradients(total, parameters))])
-    assert used == [1, 2]
+            total, rows = likelihood.score(hidden, layer, likelihood.target(x, size), weight)
+        return [total.detach(), rows, *([] if inference else gradients(total, parameters))]
+
+    one = on_one_thread(score)
+    monkeypatch.setitem(_blockwise._BLOCK, "cpu", 1)  # blocks of 64
+    several = score()
+    assert parts == [1, 2]
     assert torch.get_num_threads() == 2
-    for one, several in zip(*found, strict=True):
-        torch.testing.assert_close(several, one, rtol=1e-5, atol=1e-4)
+    for a, b in zip(one, several, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-5, atol=1e-4)
 
 
 def test_threads_report_errors_and_know_their_process(monkeypatch):
-    with pytest.raises(ZeroDivisionError):
-        in_threads(lambda part: 1 // part, [1, 0])
-    here = in_threads(lambda _: threading.get_ident(), [0, 1])
-    assert threading.get_ident() not in here
+    for bad in ([1, 0], [0, 1]):  # of another thread, and of the caller
+        with pytest.raises(ZeroDivisionError):
+            in_threads(lambda part: 1 // part, bad)
+    first, second = in_threads(lambda _: threading.get_ident(), [0, 1])
+    assert first == threading.get_ident() != second
     assert in_threads(lambda _: torch.get_num_threads(), [0, 1]) == [1, 1]
     monkeypatch.setattr("os.getpid", lambda: -1)  # as in a forked process, which has none of these threads
-    assert not set(here) & set(in_threads(lambda _: threading.get_ident(), [0, 1]))
+    assert second != in_threads(lambda _: threading.get_ident(), [0, 1])[1]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_others_are_at_hand_while_the_caller_is_on_one_thread():
+    cpu = torch.device("cpu")
+    with others_at_hand():
+        assert torch.get_num_threads() == 1
+        assert n_shares(cpu, 1.0) == 2
+        with others_at_hand():
+            assert n_shares(cpu, 1.0) == 2
+        assert in_threads(lambda _: n_shares(cpu, 1.0), [0, 1])[1] == 1, "a share is not shared out again"
+    assert torch.get_num_threads() == 2
+    assert n_shares(torch.device("meta"), 1.0) == 1
 
 
 @pytest.mark.parametrize("log_odds", [15.0, 25.0, 60.0, 500.0])
@@ -195,23 +245,34 @@ def test_zero_one_data_that_the_model_is_sure_of(log_odds, missing):
 
 
 @pytest.mark.parametrize("deflated", [False, True])
-def test_sparse_product_is_the_dense_one(deflated):
+@pytest.mark.parametrize("layout", ["dense", "csr"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_input_product_is_the_dense_one(deflated, layout, threads, parts, request):
+    if threads == 2:
+        request.getfixturevalue("two_threads")
     rng = np.random.default_rng(0)
     dense = torch.as_tensor((rng.random((5, 7)) * (rng.random((5, 7)) < 0.4)).astype(np.float32))
     dense[2] = 0  # an absent cell
-    x = stored(dense)
+    x = stored(dense) if layout == "csr" else dense
     weight = torch.randn(7, 3, requires_grad=True)
     by_product = torch.randn(5, 3)
     out = (torch.randn(5, 2), torch.randn(2, 7)) if deflated else ()
     meant = dense - out[0] @ out[1] if deflated else dense
-    torch.testing.assert_close(sparse_product(x, weight, *out), meant @ weight)
-    (found,) = torch.autograd.grad(sparse_product(x, weight, *out), weight, by_product)
+    torch.testing.assert_close(input_product(x, weight, *out), meant @ weight)
+    (found,) = torch.autograd.grad(input_product(x, weight, *out), weight, by_product)
     torch.testing.assert_close(found, meant.T @ by_product)
     with torch.no_grad():
-        torch.testing.assert_close(sparse_product(x, weight, *out), meant @ weight)
+        torch.testing.assert_close(input_product(x, weight, *out), meant @ weight)
+    assert set(parts) <= {threads}
 
 
-@pytest.mark.parametrize("name", ["bernoulli", "poisson"])
+def test_input_product_reaches_a_dense_minibatch():
+    x, weight = torch.randn(5, 7, requires_grad=True), torch.randn(7, 3)
+    (found,) = torch.autograd.grad(input_product(x, weight).sum(), x)
+    torch.testing.assert_close(found, weight.sum(1).expand(5, 7))
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "poisson", "nb"])
 def test_no_cell_has_no_score(name):
     """A minibatch in which every cell lacks the modality."""
     likelihood, x, _, _, layer, _ = setting(name, missing=False)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vennvi import optim
+from vennvi.fused import in_threads
 from vennvi.optim import RowAdam
 
 
@@ -22,6 +23,30 @@ def test_dense_gradients_are_torchs():
         theirs.grad = ours.grad.clone()
         a.step(), b.step()
     torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("changed", [{}, {"weight_decay": 0.1}, {"maximize": True}])
+def test_shares_of_threads_are_torchs(changed, monkeypatch):
+    """Three parameters of which two are dealt out, and one that has no gradient in some steps."""
+    monkeypatch.setattr(optim, "_MANY", 10)
+    monkeypatch.setattr(optim, "n_shares", lambda device, nanoseconds: 3)
+    torch.manual_seed(0)
+    ours, theirs = ([torch.nn.Parameter(torch.ones(shape)) for shape in ((4, 3), (2,), (5, 5))] for _ in range(2))
+    a, b = RowAdam(ours, lr=0.01, fused=True, **changed), torch.optim.Adam(theirs, lr=0.01, **changed)
+    dealt = []
+    monkeypatch.setattr(optim, "in_threads", lambda work, parts: dealt.append(len(parts)) or in_threads(work, parts))
+    for k in range(5):
+        for i, (x, y) in enumerate(zip(ours, theirs, strict=True)):
+            x.grad = None if i == 2 and k % 2 else torch.randn(x.shape)
+            y.grad = None if x.grad is None else x.grad.clone()
+        held = [x.grad for x in ours]
+        a.step(), b.step()
+        assert all(x.grad is g for x, g in zip(ours, held, strict=True)), "gradients are left as they were"
+    torch.testing.assert_close(ours, theirs)
+    assert dealt == [3] * 5
+    assert a.state_dict()["state"].keys() == b.state_dict()["state"].keys()
+    for i, torchs in b.state_dict()["state"].items():
+        torch.testing.assert_close(a.state_dict()["state"][i], torchs)
 
 
 @pytest.fixture(params=[True, False], ids=["in place", "as on a GPU"], autouse=True)

@@ -17,6 +17,8 @@ from scipy import sparse
 from toy import toy_mudata
 
 import vennvi
+from vennvi import optim
+from vennvi.fused import _threads
 from vennvi.train import SharedPrivateTrainingPlan
 
 
@@ -292,3 +294,51 @@ def test_compiled_training_is_the_same(name):
         model.train(max_epochs=2, train_size=1.0, batch_size=30, plan_kwargs=plan_kwargs, **QUIET)
         curves.append(model.history["train_loss"].to_numpy(float).ravel())
     np.testing.assert_allclose(curves[1], curves[0], rtol=1e-5)
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
+    """Two threads, and any work is worth sharing out."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    monkeypatch.setattr(_threads, "_WORTH_A_THREAD", 1e-9)
+    monkeypatch.setattr(optim, "_MANY", 1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("arguments", [{}, {"feature_fraction": {"atac": 0.5}}, {"gradient_clip_val": 0.1}])
+@pytest.mark.parametrize("cls", [vennvi.MMVAEPlusPlus, vennvi.VennVI])
+def test_training_on_several_threads_is_that_on_one(cls, arguments):
+    curves = []
+    for worth in (float("inf"), 1e-9):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_threads, "_WORTH_A_THREAD", worth)
+            scvi.settings.seed = 0
+            model = model_of(toy_mudata(3, absent=True), cls)
+            model.train(max_epochs=3, train_size=0.8, batch_size=20, **arguments, **QUIET)
+        curves.append(model.history["train_loss"].to_numpy(float).ravel())
+    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-4)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(("rna", "during"), [("nb", 1), ("zinb", 2)])
+def test_threads_are_left_as_they_were(rna, during):
+    """While it trains, the main thread is on one, unless it scores by itself."""
+    seen = []
+    model = model_of(toy_mudata(2), likelihoods={"rna": rna, "atac": "bernoulli"})
+    model.train(
+        max_epochs=1,
+        callbacks=[LambdaCallback(on_train_epoch_end=lambda *_: seen.append(torch.get_num_threads()))],
+        **QUIET,
+    )
+    assert seen == [during]
+    assert torch.get_num_threads() == 2
+
+    def fail(*_):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        model.train(max_epochs=1, callbacks=[LambdaCallback(on_train_epoch_start=fail)], **QUIET)
+    assert torch.get_num_threads() == 2

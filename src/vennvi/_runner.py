@@ -17,6 +17,7 @@ from scvi.train._config import merge_kwargs
 from scvi.train._logger import SimpleLogger
 
 from vennvi.data._splitter import DataSplitter
+from vennvi.fused import others_at_hand
 
 _DEFAULTS = {name: parameter.default for name, parameter in signature(Trainer.__init__).parameters.items()}
 _EARLY_STOPPING = ("monitor", "min_delta", "patience", "mode", "warmup_epochs")
@@ -62,7 +63,10 @@ class SharedPrivateTrainRunner(TrainRunner):
             self.model._start_canonical(self.data_splitter.train_idx)
         keeps = isinstance(self.data_splitter, DataSplitter) and not self.data_splitter.has_workers
         manager = self.data_splitter.adata_manager if keeps else None
-        with nullcontext() if manager is None else manager.kept_on(self.trainer.strategy.root_device):
+        device = self.trainer.strategy.root_device
+        shares_out = device.type == "cpu" and self.model.module.shares_out
+        threads = others_at_hand() if shares_out else nullcontext()
+        with threads, nullcontext() if manager is None else manager.kept_on(device):
             self.model.module.train()  # reading latents left it in evaluation mode, and Lightning leaves modes alone
             super().__call__()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -39,13 +39,48 @@ def random_runs(n_features: int, n_chosen: int, n_runs: int = N_RUNS) -> list[sl
     return sorted(runs, key=lambda run: run.start)
 
 
+def length_of(runs: Runs) -> int:
+    """Number of features in the runs."""
+    return sum(run.stop - run.start for run in runs)
+
+
+def shares(runs: Runs, n: int) -> list[list[slice]]:
+    """Runs dealt out into ``n`` shares of about equal length, in their order.
+
+    Examples
+    --------
+    >>> shares([slice(0, 4), slice(6, 8)], 2)
+    [[slice(0, 3, None)], [slice(3, 4, None), slice(6, 8, None)]]
+    """
+    length = length_of(runs)
+    dealt: list[list[slice]] = [[] for _ in range(n)]
+    done = 0
+    for run in runs:
+        start = run.start
+        while start < run.stop:
+            share = ((done + 1) * n - 1) // length
+            stop = min(run.stop, start + (share + 1) * length // n - done)
+            dealt[share].append(slice(start, stop))
+            start, done = stop, done + stop - start
+    return dealt
+
+
+def pieces(runs: Runs, length: int) -> Iterator[slice]:
+    """Runs cut into pieces no longer than that."""
+    for run in runs:
+        for start in range(run.start, run.stop, length):
+            yield slice(start, min(start + length, run.stop))
+
+
 def lie_in_place(device: torch.device) -> bool:
     """Whether runs are used where they lie: on a CPU, where that copies nothing; a GPU would start a kernel for each."""
     return device.type == "cpu"
 
 
 def take_runs(x: Tensor, runs: Runs, dim: int = 0) -> Tensor:
-    """Rows of the runs one after the other, or columns with ``dim=-1``."""
+    """Rows of the runs one after the other, or columns with ``dim=-1``; of a single run as they lie."""
+    if len(runs) == 1:
+        return x.narrow(dim, runs[0].start, runs[0].stop - runs[0].start)
     return torch.cat([x.narrow(dim, run.start, run.stop - run.start) for run in runs], dim=dim)
 
 

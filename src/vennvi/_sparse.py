@@ -153,7 +153,7 @@ class SparseColumns:
         return SparseColumns(self.values[kept], rows[kept], n_before[self.starts], (len(chosen), self.shape[1]))
 
     def in_blocks(self, blocks: Sequence[slice], n_terms: int) -> EntriesInBlocks:
-        """Find the entries in blocks of columns that together are all columns, in their order."""
+        """Find the entries in blocks of columns that follow each other."""
         return EntriesInBlocks(self, blocks, n_terms)
 
 
@@ -165,30 +165,33 @@ class EntriesInBlocks:
     columns
         The entries.
     blocks
-        All columns, block by block.
+        Columns, all of them or some that follow each other, block by block.
     n_terms
         Outputs of each entry.
     """
 
     def __init__(self, columns: SparseColumns, blocks: Sequence[slice], n_terms: int):
-        self._columns = columns
-        n, n_columns = columns.shape
-        first = np.repeat([block.start for block in blocks], [block.stop - block.start for block in blocks])
-        place = (torch.arange(n_columns) - torch.from_numpy(first)).mul_(n_terms * n)
-        lengths = torch.from_numpy(np.diff(columns.starts))
-        self._place = torch.repeat_interleave(place, lengths, output_size=len(columns.values)).add_(columns.rows)
-        self._read = columns.values.new_empty(n_terms, len(columns.values))
+        starts, self._n = columns.starts, columns.shape[0]
+        first, last = (blocks[0].start, blocks[-1].stop) if blocks else (0, 0)
+        stored = slice(int(starts[first]), int(starts[last]))
+        self._first, self._starts = first, starts[first : last + 1] - stored.start
+        self._values, self._rows = columns.values[stored], columns.rows[stored]
+        before = np.repeat([block.start for block in blocks], [block.stop - block.start for block in blocks])
+        place = (torch.arange(first, last) - torch.from_numpy(before)).mul_(n_terms * self._n)
+        lengths = torch.from_numpy(np.diff(self._starts))
+        self._place = torch.repeat_interleave(place, lengths, output_size=len(self._values)).add_(self._rows)
+        self._read = self._values.new_empty(n_terms, len(self._values))
 
     def block(self, columns: slice) -> Entries:
         """The entries of one block."""
-        stored = slice(int(self._columns.starts[columns.start]), int(self._columns.starts[columns.stop]))
-        return Entries(self._place[stored], self._columns.values[stored], self._read[:, stored], self._columns.shape[0])
+        start, stop = (int(self._starts[column - self._first]) for column in (columns.start, columns.stop))
+        stored = slice(start, stop)
+        return Entries(self._place[stored], self._values[stored], self._read[:, stored], self._n)
 
     def dot(self) -> Tensor:
         """Sum over a cell's entries of their values times what was read of the outputs, ``(n_terms, n)``."""
-        products = self._read.mul_(self._columns.values)
-        n_terms, n = len(products), self._columns.shape[0]
-        return products.new_zeros(n_terms, n).index_add_(1, self._columns.rows, products)
+        products = self._read.mul_(self._values)
+        return products.new_zeros(len(products), self._n).index_add_(1, self._rows, products)
 
 
 @dataclass(frozen=True)

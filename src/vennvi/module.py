@@ -236,6 +236,11 @@ class SharedPrivateVAE(BaseModuleClass):
             torch.stack([mask[m] for m in modalities]),
         )
 
+    @property
+    def shares_out(self) -> bool:
+        """Whether all likelihoods share their work out among threads themselves."""
+        return all(self.likelihood(m).shares_out for m in self.modalities)
+
     # ----------------------------------------------------------------------------------------------- generation
     def _get_generative_input(self, tensors, inference_outputs, **kwargs) -> dict:
         return {key: inference_outputs[key] for key in ("z_shared", "z_private", "covariates")}

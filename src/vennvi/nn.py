@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn.functional import linear, softplus
 
-from vennvi._sparse import is_sparse
 from vennvi.canonical import Projection
-from vennvi.fused import sparse_product
+from vennvi.fused import input_product
 from vennvi.fusion import gaussian
 
 if TYPE_CHECKING:
@@ -53,10 +52,7 @@ def affine(
     x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor | None = None, loadings: Tensor | None = None
 ) -> Tensor:
     """``x @ weight + bias`` of a dense or CSR minibatch, or of ``x - coefficients @ loadings``, which is never made."""
-    if is_sparse(x):
-        return sparse_product(x, weight, coefficients, loadings) + bias
-    mapped = torch.addmm(bias, x, weight)
-    return mapped if coefficients is None or loadings is None else mapped - coefficients @ (loadings @ weight)
+    return input_product(x, weight, coefficients, loadings) + bias
 
 
 class LastResult:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from vennvi._runs import lie_in_place, runs_of
+from vennvi._runs import lie_in_place, runs_of, shares
+from vennvi.fused import in_threads, n_shares
+
+#: About how long a thread takes to update a number.
+_NANOSECONDS = 0.6
+#: Numbers of a parameter that is dealt out to threads; torch updates all others in one go.
+_MANY = 2**16
 
 
 class RowAdam(torch.optim.Adam):
@@ -17,10 +25,11 @@ class RowAdam(torch.optim.Adam):
     .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
         w \leftarrow w - \eta \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
-    Dense gradients go through torch's fused kernel; so do the rows of a sparse one (of one sparse dimension), on a CPU run by
-    run where they lie, on a GPU gathered, so that a step costs what the rows cost; rows that come twice, as accumulated
-    gradients have them, are added up first. :math:`t` is then the number of updates that a row had on average, at least 1. A gradient scaler is
-    obeyed as torch's Adam does: fused, a step whose gradients overflowed changes nothing.
+    Dense gradients go through torch's fused kernel, those of wide layers by shares of a CPU's threads; so do the rows of a
+    sparse one (of one sparse dimension), on a CPU run by run where they lie, on a GPU gathered, so that a step costs what
+    the rows cost; rows that come twice, as accumulated gradients have them, are added up first. :math:`t` is then the number
+    of updates that a row had on average, at least 1. A gradient scaler is obeyed as torch's Adam does: fused, a step whose
+    gradients overflowed changes nothing.
 
     Examples
     --------
@@ -42,26 +51,72 @@ class RowAdam(torch.optim.Adam):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        by_rows: list[tuple[Tensor, Tensor]] = []
+        done: list[tuple[Tensor, Tensor]] = []
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.grad.is_sparse:
                     gradient = _with_increasing_rows(parameter.grad)
                     self._update_rows(parameter, gradient._indices()[0], gradient._values(), group)
-                    by_rows.append((parameter, gradient))
+                    done.append((parameter, gradient))
                     parameter.grad = None  # not torch's business
+            done += self._update_in_threads(group)
         super().step()
-        for parameter, gradient in by_rows:
+        for parameter, gradient in done:
             parameter.grad = gradient
         return loss
 
-    def _update_rows(self, parameter: Tensor, rows: Tensor, gradient: Tensor, group: dict) -> None:
+    def _update_in_threads(self, group: dict) -> list[tuple[Tensor, Tensor]]:
+        """Update what is worth it by shares of a CPU's threads; returns, and takes from the parameters, the gradients used."""
+        scaled = getattr(self, "grad_scale", None) is not None or getattr(self, "found_inf", None) is not None
+        if scaled or not group["fused"] or group["amsgrad"]:
+            return []
+        wide = [p for p in group["params"] if p.numel() >= _MANY and p.device.type == "cpu" and p.is_contiguous()]
+        used = [(p, p.grad) for p in wide if p.grad is not None]
+        bounds = list(accumulate((p.numel() for p, _ in used), initial=0))  # of their numbers, end to end
+        n = n_shares(torch.device("cpu"), _NANOSECONDS * bounds[-1])
+        if n == 1:
+            return []
+        flat = []
+        for parameter, gradient in used:
+            state = self._state_of(parameter)
+            whole = (parameter, gradient.contiguous(), state["exp_avg"], state["exp_avg_sq"])
+            flat.append([each.view(-1) for each in whole])
+
+        def update(share: list[slice]) -> None:
+            owners = [bisect_right(bounds, piece.start) - 1 for piece in share]
+            own = [
+                slice(piece.start - bounds[k], piece.stop - bounds[k]) for k, piece in zip(owners, share, strict=True)
+            ]
+            pieces = [[each[some] for each in flat[k]] for k, some in zip(owners, own, strict=True)]
+            self._adam(group, pieces, [self.state[used[k][0]]["step"] for k in owners])
+
+        in_threads(update, shares([slice(i, j) for i, j in pairwise(bounds)], n))
+        for parameter, _ in used:
+            self.state[parameter]["step"] += 1
+            parameter.grad = None
+        return used
+
+    def _state_of(self, parameter: Tensor) -> dict:
         state = self.state[parameter]
         if not state:
             state["step"] = torch.zeros((), device=parameter.device)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        # handed over by a scaler for the time of a step
-        grad_scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        return state
+
+    def _adam(self, group: dict, pieces: Sequence[Sequence[Tensor]], before: Sequence[Tensor]) -> None:
+        """Torch's functional Adam of pieces (parameter, gradient, moments), each after so many steps."""
+        parameters, gradients, exp_avgs, exp_avg_sqs = map(list, zip(*pieces, strict=True))
+        beta1, beta2 = group["betas"]
+        adam(
+            parameters, gradients, exp_avgs, exp_avg_sqs, [], [step.clone() for step in before],
+            fused=group["fused"], amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"],
+            weight_decay=group["weight_decay"], eps=group["eps"], maximize=group["maximize"],
+            grad_scale=getattr(self, "grad_scale", None), found_inf=getattr(self, "found_inf", None),
+        )  # fmt: skip
+
+    def _update_rows(self, parameter: Tensor, rows: Tensor, gradient: Tensor, group: dict) -> None:
+        state = self._state_of(parameter)
+        found_inf = getattr(self, "found_inf", None)  # handed over by a scaler for the time of a step
         share = len(rows) / len(parameter)
         state["step"] += share if found_inf is None else share * (found_inf == 0)
         before = state["step"].clamp_min(1.0) - 1  # torch adds the 1
@@ -71,18 +126,8 @@ class RowAdam(torch.optim.Adam):
         runs = runs_of(rows) if in_place else [(slice(None), slice(None))]
         if not in_place:
             held = tuple(each.index_select(0, rows) for each in whole)
-        beta1, beta2 = group["betas"]
-        adam(
-            [held[0][run] for run, _ in runs],
-            [gradient[entries] for _, entries in runs],
-            [held[1][run] for run, _ in runs],
-            [held[2][run] for run, _ in runs],
-            [],
-            [before.clone() for _ in runs],
-            fused=group["fused"], amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"],
-            weight_decay=group["weight_decay"], eps=group["eps"], maximize=group["maximize"],
-            grad_scale=grad_scale, found_inf=found_inf,
-        )  # fmt: skip
+        pieces = [(held[0][run], gradient[entries], held[1][run], held[2][run]) for run, entries in runs]
+        self._adam(group, pieces, [before] * len(pieces))
         if not in_place:
             for each, updated in zip(whole, held, strict=True):
                 each.index_copy_(0, rows, updated)

@@ -489,7 +489,7 @@ def test_subsampling_says_where_it_is_not_there(tmp_path, monkeypatch):
     [
         pytest.param("aten::mm", ["autograd::engine::evaluate_function: MmBackward0"], "matrix products", id="mm"),
         pytest.param("aten::_embedding_bag", [], "sparse first layer", id="embedding"),
-        pytest.param("_SparseProductBackward", [], "sparse first layer", id="own backward"),
+        pytest.param("_InputProductBackward", [], "sparse first layer", id="own backward"),
         pytest.param("aten::softplus", [], "elementwise", id="softplus"),
         pytest.param("aten::logsumexp", [], "sums", id="logsumexp"),
         pytest.param("aten::copy_", [], "copies", id="copy"),

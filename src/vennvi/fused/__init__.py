@@ -7,7 +7,18 @@ beside the value, while the block is in the cache, and no more than a block is e
 
 from vennvi.fused._blockwise import blockwise_score
 from vennvi.fused._elementwise import bernoulli, normal, poisson
+from vennvi.fused._input_product import input_product
 from vennvi.fused._negative_binomial import negative_binomial_score
-from vennvi.fused._sparse_product import sparse_product
+from vennvi.fused._threads import in_threads, n_shares, others_at_hand
 
-__all__ = ["bernoulli", "blockwise_score", "negative_binomial_score", "normal", "poisson", "sparse_product"]
+__all__ = [
+    "bernoulli",
+    "blockwise_score",
+    "in_threads",
+    "input_product",
+    "n_shares",
+    "negative_binomial_score",
+    "normal",
+    "others_at_hand",
+    "poisson",
+]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -11,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vennvi._runs import Runs, lie_in_place, rows_of
+from vennvi._runs import Runs, length_of, lie_in_place, rows_of, shares, take_runs
 from vennvi._sparse import EntriesInBlocks, SparseColumns
 from vennvi.fused._elementwise import Rule
 from vennvi.fused._gradients import empty_gradient, scaled
 from vennvi.fused._products import products_of
-from vennvi.fused._threads import in_threads
+from vennvi.fused._threads import MULTIPLY, in_threads, n_shares
 
 #: Outputs held at a time: a CPU takes longer with more than its caches hold, and with many small blocks; a GPU needs more
 #: to be busy.
@@ -120,18 +119,21 @@ class _BlockwiseScore(torch.autograd.Function):
             log_size = size.log().squeeze(-1)
             offset = (rule.sign * log_size).repeat(n_terms) if rule.sized else hidden.new_zeros(n_outputs)
             width = max(_BLOCK.get(hidden.device.type, _BLOCK["cuda"]) // max(n_outputs, 1), 64)
-            blocks = list(_blocks([slice(0, len(held[0]))] if runs is None else runs, width))
-            places = list(_places(blocks))
-            n_chosen = places[-1].stop if places else 0
-            given = values if isinstance(values, Tensor) else values.in_blocks(places, n_terms)
+            runs = [slice(0, len(held[0]))] if runs is None else runs
+            n_chosen = length_of(runs)
+            n_parts = n_shares(hidden.device, 3 * MULTIPLY * n_outputs * n_hidden * n_chosen)
+            dealt = [shares(share, -(-length_of(share) // width)) for share in shares(runs, n_parts)]
+            places = _places(length_of(block) for blocks in dealt for block in blocks)
+            parts = [[(block, next(places)) for block in blocks] for blocks in dealt]
             gradients = [empty_gradient(p, n_chosen) for p in held] if with_gradient else []
 
-            def score_blocks(pairs: Sequence[tuple[slice, slice]]) -> tuple[Tensor, Tensor]:
+            def score_blocks(blocks: Sequence[tuple[Runs, slice]]) -> tuple[Tensor, Tensor]:
                 rows, by_hidden = hidden.new_zeros(n_terms, n), hidden.new_zeros(n_hidden, n_outputs)
                 # one room for all blocks: fetching it anew takes as long as a pass over it
                 room = hidden.new_empty(n_outputs * min(width, n_chosen))
-                for block, place in pairs:
-                    weight, b, *rest = (p[block] for p in held)
+                given = values if isinstance(values, Tensor) else values.in_blocks([p for _, p in blocks], n_terms)
+                for features, place in blocks:
+                    weight, b, *rest = (take_runs(p, features) for p in held)
                     w = products.factor(weight)
                     o = room[: n_outputs * len(b)].view(len(b), n_outputs)
                     torch.add(offset, b.unsqueeze(-1), alpha=rule.sign, out=o)
@@ -152,20 +154,12 @@ class _BlockwiseScore(torch.autograd.Function):
                         torch.mv(derivative, g.squeeze(-1), out=gradients[1][place])
                         for gradient, by_parameter in zip(gradients[2:], by_parameters, strict=True):
                             gradient[place] = by_parameter
+                if isinstance(given, EntriesInBlocks):
+                    rows.add_(given.dot(), alpha=rule.sign)
                 return rows, by_hidden
 
-            pairs = list(zip(blocks, places, strict=True))
-            n_threads = torch.get_num_threads() if hidden.device.type == "cpu" else 1
-            # of fewer blocks than threads, all threads work on each
-            bounds = (
-                [len(pairs) * i // n_threads for i in range(n_threads + 1)]
-                if len(pairs) >= n_threads
-                else [0, len(pairs)]
-            )
-            results = in_threads(score_blocks, [pairs[i:j] for i, j in itertools.pairwise(bounds)])
-            rows, by_hidden = (functools.reduce(torch.add, parts) for parts in zip(*results, strict=True))
-            if isinstance(given, EntriesInBlocks):
-                rows.add_(given.dot(), alpha=rule.sign)
+            results = in_threads(score_blocks, parts)
+            rows, by_hidden = (functools.reduce(torch.add, each) for each in zip(*results, strict=True))
             if with_gradient:
                 gradients.insert(0, by_hidden.T.contiguous().mul_(g).view(hidden.shape))
         ctx.gradients, ctx.chosen, ctx.shapes = gradients, chosen, shapes
@@ -194,17 +188,11 @@ def _by_feature(observed: Tensor) -> Tensor:
     return observed.unsqueeze(-1) if observed.ndim == 1 else observed.T
 
 
-def _blocks(runs: Runs, width: int) -> Iterator[slice]:
-    for run in runs:
-        for start in range(run.start, run.stop, width):
-            yield slice(start, min(start + width, run.stop))
-
-
-def _places(blocks: Iterable[slice]) -> Iterator[slice]:
-    """Where the blocks are if they follow each other."""
+def _places(lengths: Iterable[int]) -> Iterator[slice]:
+    """Where blocks are that follow each other."""
     done = 0
-    for block in blocks:
-        yield slice(done, done := done + block.stop - block.start)
+    for length in lengths:
+        yield slice(done, done := done + length)
 
 
 def _at_rows(values: Tensor, rows: Tensor, shape: torch.Size) -> Tensor:

@@ -1,7 +1,8 @@
-"""Negative binomial counts whose means share out a cell's depth: value and gradient together."""
+"""Negative binomial counts whose means share out a cell's depth: a decoder's last layer, value and gradient together."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,29 +10,43 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from vennvi._runs import pieces, shares
 from vennvi._sparse import is_sparse, pattern_of
-from vennvi.fused._gradients import scaled
+from vennvi.fused._gradients import empty_gradient, scaled
+from vennvi.fused._products import add_product, factor_dtype
+from vennvi.fused._threads import MULTIPLY, in_threads, n_shares
 
-#: Outputs held at a time on a CPU, so that they stay in the cache.
+#: Outputs held at a time on a CPU, unless the products would have fewer than so many rows.
+_HELD, _ROWS = 2**22, 64
+#: Outputs that the elementwise work is done on at a time there, so that they stay in the cache.
 _BLOCK = 2**18
 
 
 @torch.compiler.disable  # is one fused step already: nothing to trace
 def negative_binomial_score(
-    outputs: Tensor, theta: Tensor, values: Tensor, rate: Tensor, row_weight: Tensor
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    theta: Tensor,
+    values: Tensor,
+    rate: Tensor,
+    row_weight: Tensor,
 ) -> tuple[Tensor, Tensor]:
     r"""Weighted log-likelihood of counts :math:`x_{ij} \sim \text{NB}(c_i \operatorname{softmax}(o_{ki})_j, \theta_j)`.
 
-    .. math:: \sum_{k,i} w_{ki} \sum_j \log \text{NB}(x_{ij} \mid \mu_{kij}, \theta_j),\quad
+    .. math:: \sum_{k,i} w_{ki} \sum_j \log \text{NB}(x_{ij} \mid \mu_{kij}, \theta_j),\quad o_{ki} = W h_{ki} + b, \quad
         \frac{\partial \log \text{NB}}{\partial \log \mu} = \frac{\theta (x - \mu)}{\theta + \mu} = q, \quad
         \frac{\partial}{\partial o_j} = q_j - \operatorname{softmax}(o)_j \sum_l q_l
 
-    The gamma functions are read at the counts above zero only, once for all terms.
+    The gamma functions are read at the counts above zero only, once for all terms. On a CPU some million outputs are held at
+    a time, and each thread has cells of its own.
 
     Parameters
     ----------
-    outputs
-        Decoder outputs, shape ``(n_terms, n, n_features)``.
+    hidden
+        Activations :math:`h` of the last hidden layer, shape ``(n_terms, n, n_hidden)``.
+    weight, bias
+        Last layer, shapes ``(n_features, n_hidden)`` and ``(n_features,)``. Products are in bfloat16 where autocast says so.
     theta
         Inverse dispersion, shape ``(n_features,)``.
     values
@@ -51,16 +66,13 @@ def negative_binomial_score(
     >>> import torch
     >>> from scvi.distributions import NegativeBinomial
     >>> x, theta = torch.tensor([[0.0, 3.0, 1.0]]), torch.tensor([1.0, 2.0, 0.5])
-    >>> total, rows = negative_binomial_score(torch.zeros(1, 1, 3), theta, x, torch.tensor([[4.0]]), torch.ones(1, 1))
+    >>> layer = torch.ones(1, 1, 2), torch.zeros(3, 2), torch.zeros(3)
+    >>> total, rows = negative_binomial_score(*layer, theta, x, torch.tensor([[4.0]]), torch.ones(1, 1))
     >>> torch.allclose(total, NegativeBinomial(mu=torch.full((1, 3), 4 / 3), theta=theta).log_prob(x).sum())
     True
     """
-    counts = _Counts.of(values)
-    theta_of, lgamma_of = (each.index_select(0, counts.column) for each in (theta, torch.lgamma(theta)))
-    at_counts = torch.lgamma(counts.x + theta_of) - lgamma_of - torch.lgamma(counts.x + 1)
-    constant = at_counts.new_zeros(len(values)).index_add(0, counts.row, at_counts)
-    total, rows = _MeanPart.apply(torch.is_grad_enabled(), counts, rate, row_weight, outputs, theta)
-    return total + (constant * row_weight.sum(0)).sum(), rows + constant.detach()
+    with_gradient = torch.is_grad_enabled()
+    return _Score.apply(with_gradient, _Counts.of(values), rate, row_weight, hidden, weight, bias, theta)
 
 
 @dataclass(frozen=True)
@@ -86,51 +98,99 @@ class _Counts:
         return cls(values[row, column], row, column)
 
 
-class _MeanPart(torch.autograd.Function):
-    """What depends on the means: x log mu - (x + theta) log(mu + theta) + theta log theta."""
-
+class _Score(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, with_gradient: bool, counts: _Counts, rate: Tensor, row_weight: Tensor, outputs: Tensor, theta: Tensor
+        ctx: Any,
+        with_gradient: bool,
+        counts: _Counts,
+        rate: Tensor,
+        row_weight: Tensor,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        theta: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        with torch.autocast(outputs.device.type, enabled=False):
-            outputs = outputs.float()
-            n_terms, n, n_features = outputs.shape
-            rows = outputs.new_empty(n_terms, n)
-            by_outputs = torch.empty_like(outputs) if with_gradient else None
-            by_theta = torch.zeros_like(theta)
-            log_theta, log_rate = theta.log(), rate.log()
-            height = max(_BLOCK // (n_terms * n_features) if outputs.device.type == "cpu" else n, 1)
-            for start in range(0, n, height):
-                block = slice(start, min(start + height, n))
-                counted = counts.of_rows(block, n)
-                x, row, place = counted.x, counted.row, counted.row * n_features + counted.column
-                o, c, g = outputs[:, block], rate[block], row_weight[:, block].unsqueeze(-1)
-                share = o.softmax(-1)
-                log_sum = o.amax(-1, keepdim=True) - share.amax(-1, keepdim=True).log()
-                mean = share * c
-                total = mean + theta
-                log_total = total.log()
-                score = o.flatten(1).index_select(1, place) - log_total.flatten(1).index_select(1, place)
-                score += (log_rate[block].squeeze(-1) - log_sum.squeeze(-1)).index_select(1, row)
-                rows[:, block] = (theta * log_theta).sum() - log_total @ theta
-                rows[:, block].index_add_(1, row, score.mul_(x))
-                if by_outputs is not None:
-                    q = mean.neg_()
-                    q.view(n_terms, -1).index_add_(1, place, x.expand(n_terms, -1))
-                    q /= total
-                    by_theta -= (g.reshape(1, -1) @ log_total.add_(q).flatten(0, 1)).squeeze(0) - g.sum() * log_theta
-                    q *= theta
-                    torch.addcmul(q, share, q.sum(-1, keepdim=True), value=-1, out=q)
-                    torch.mul(q, g, out=by_outputs[:, block])
-        ctx.gradients = (by_outputs, by_theta)
+        dtype, hidden = factor_dtype(hidden.device.type), hidden.float()
+        (n_terms, n, n_hidden), n_features = hidden.shape, len(weight)
+        n_outputs = max(n_terms * n_features, 1)  # of a cell
+        held, height = max(_HELD // n_outputs, -(-_ROWS // n_terms)), max(_BLOCK // n_outputs, 1)
+        if hidden.device.type != "cpu":
+            held = height = max(n, 1)
+        with torch.autocast(hidden.device.type, enabled=False):
+            w, rows = weight.to(dtype), hidden.new_empty(n_terms, n)
+            by_hidden = torch.empty_like(hidden) if with_gradient else None
+
+            def score_cells(share: list[slice]) -> list[Tensor]:
+                gradients = [empty_gradient(p, len(p)).zero_() for p in (weight, bias, theta)] if with_gradient else []
+                for some in pieces(share, held):
+                    h, g = hidden[:, some].flatten(0, 1), row_weight[:, some].reshape(-1, 1)
+                    o = add_product(bias.repeat(len(h), 1), h, w.T)
+                    for block in pieces([some], height):
+                        outputs = o.view(n_terms, -1, n_features)[:, block.start - some.start : block.stop - some.start]
+                        counted, weights = counts.of_rows(block, n), row_weight[:, block]
+                        rows[:, block] = _score_means(outputs, rate[block], counted, theta, weights, *gradients[2:])
+                        rows[:, block] += _score_counts(counted, theta, weights, *gradients[2:])
+                    if by_hidden is not None:  # the outputs are their own derivatives by now
+                        add_product(gradients[0], o.T, (h * g).to(dtype))
+                        gradients[1].addmv_(o.T, g.squeeze(-1))
+                        by_hidden[:, some] = add_product(torch.zeros_like(h), o, w).mul_(g).view(n_terms, -1, n_hidden)
+                return gradients
+
+            dealt = shares([slice(0, n)], n_shares(hidden.device, 3 * MULTIPLY * n * n_outputs * n_hidden))
+            results = in_threads(score_cells, dealt)
+            by_layer = [functools.reduce(torch.add, each) for each in zip(*results, strict=True)]
+        ctx.gradients = [] if by_hidden is None else [by_hidden, *by_layer]
         ctx.mark_non_differentiable(rows)
         return torch.where(row_weight != 0, row_weight * rows, 0.0).sum(), rows
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        (by_outputs, by_theta), ctx.gradients = ctx.gradients, (None, None)
-        if by_outputs is None:
+        gradients, ctx.gradients = ctx.gradients, []
+        if not gradients:
             raise RuntimeError("This score was computed without gradients, or its gradients were read already.")
-        return None, None, None, None, *scaled([by_outputs, by_theta], by_total)
+        return None, None, None, None, *scaled(gradients, by_total)
+
+
+def _score_means(
+    o: Tensor, rate: Tensor, counts: _Counts, theta: Tensor, row_weight: Tensor, by_theta: Tensor | None = None
+) -> Tensor:
+    r"""What depends on the means, :math:`x \log \mu - (x + \theta) \log(\mu + \theta) + \theta \log \theta`, summed over features.
+
+    Shape ``(n_terms, n)``. Given ``by_theta``, the weighted sum's derivative is added to it, and the outputs ``o``, ``(n_terms, n,
+    n_features)``, make room for the derivatives by them, unweighted.
+    """
+    x, row, place = counts.x, counts.row, counts.row * o.shape[-1] + counts.column
+    share, log_theta = o.softmax(-1), theta.log()
+    log_sum = o.amax(-1, keepdim=True) - share.amax(-1, keepdim=True).log()
+    mean = share * rate
+    total = mean + theta
+    log_total = total.log()
+    score = o.flatten(1).index_select(1, place) - log_total.flatten(1).index_select(1, place)
+    score += (rate.log().squeeze(-1) - log_sum.squeeze(-1)).index_select(1, row)
+    rows = (theta * log_theta).sum() - log_total @ theta
+    rows.index_add_(1, row, score.mul_(x))
+    if by_theta is None:
+        return rows
+    q = mean.neg_()
+    q.view(len(q), -1).index_add_(1, place, x.expand(len(q), -1))
+    q /= total
+    by_theta += row_weight.sum() * log_theta - row_weight.reshape(-1) @ log_total.add_(q).flatten(0, 1)
+    q *= theta
+    torch.addcmul(q, share, q.sum(-1, keepdim=True), value=-1, out=o)
+    return rows
+
+
+def _score_counts(counts: _Counts, theta: Tensor, row_weight: Tensor, by_theta: Tensor | None = None) -> Tensor:
+    r"""The rest, :math:`\log \Gamma(x + \theta) - \log \Gamma(\theta) - \log x!` of the counts above zero, the same for all terms.
+
+    Shape ``(n,)``. Given ``by_theta``, the weighted sum's derivative is added to it.
+    """
+    x, row, column = counts.x, counts.row, counts.column
+    x_theta = x + theta.index_select(0, column)
+    score = torch.lgamma(x_theta).sub_(torch.lgamma(theta).index_select(0, column)).sub_(torch.lgamma(x + 1))
+    if by_theta is not None:
+        slope = torch.digamma(x_theta).sub_(torch.digamma(theta).index_select(0, column))
+        by_theta.index_add_(0, column, slope.mul_(row_weight.sum(0).index_select(0, row)))
+    return score.new_zeros(row_weight.shape[1]).index_add_(0, row, score)

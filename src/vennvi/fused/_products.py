@@ -64,11 +64,21 @@ class LowPrecisionProducts(Products):
 
 
 def products_of(h: Tensor, g: Tensor) -> Products:
-    """Products in the precision that is asked for: in bfloat16 where autocast says so, otherwise in single precision.
+    """Products in the precision of :func:`factor_dtype`."""
+    dtype = factor_dtype(h.device.type)
+    return Products(h, g) if dtype == torch.float32 else LowPrecisionProducts(h, g, dtype)
 
-    Not in float16: derivatives, which no gradient scaler reaches here, could underflow in it.
+
+def factor_dtype(device_type: str) -> torch.dtype:
+    """Precision of the factors: bfloat16 where autocast says so, otherwise single.
+
+    Not float16: derivatives, which no gradient scaler reaches here, could underflow in it.
     """
-    device = h.device.type
-    if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16:
-        return LowPrecisionProducts(h, g, torch.bfloat16)
-    return Products(h, g)
+    if torch.is_autocast_enabled(device_type) and torch.get_autocast_dtype(device_type) == torch.bfloat16:
+        return torch.bfloat16
+    return torch.float32
+
+
+def add_product(to: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Add a product, of factors in the precision of the second, to what is in single precision; in place."""
+    return to.addmm_(a, b) if b.dtype == to.dtype else to.add_(a.to(b.dtype) @ b)

@@ -1,11 +1,13 @@
-"""Blocks of features shared out among threads, each of which does its own from beginning to end."""
+"""Work shared out among threads, each of which does its own from beginning to end."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import TypeVar
 
@@ -14,13 +16,19 @@ import torch
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
+#: About how long one thread takes, in nanoseconds: to multiply and add in a matrix product, and in a sparse one.
+MULTIPLY, MULTIPLY_SPARSE = 0.02, 0.1
+#: Nanoseconds that are worth a thread of its own: some times as many as waking it takes.
+_WORTH_A_THREAD = 300_000
+_AT_HAND: ContextVar[int | None] = ContextVar("threads at hand", default=None)
+
 
 def in_threads(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
     """Results of each part, in their order; each in a thread of its own, whose operations are on one thread.
 
     A block that all threads work on together goes from one core's cache to the other's with every operation; one that a
     thread has for itself stays where it is. No gradients are recorded; inference mode is the caller's. An error of a part is
-    raised. A single part is done by the caller, on as many threads as it has.
+    raised. The first part is done by the caller, which has a core already.
     """
     if len(parts) == 1:
         return [work(parts[0])]
@@ -30,7 +38,40 @@ def in_threads(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Re
         with torch.inference_mode(is_inference), torch.set_grad_enabled(False):
             return work(part)
 
-    return list(_pool(len(parts), os.getpid()).map(apart, parts))
+    others = _pool(max(_n_threads(), len(parts)) - 1, os.getpid())
+    results = [others.submit(apart, part) for part in parts[1:]]
+    try:
+        with others_at_hand():
+            first = apart(parts[0])
+    finally:
+        wait(results)
+    return [first, *(result.result() for result in results)]
+
+
+@contextmanager
+def others_at_hand() -> Iterator[None]:
+    """Operations of this thread are on one thread meanwhile, and all others wait for what is shared out by :func:`in_threads`.
+
+    OpenMP's threads wait for the next operation at full speed, for some milliseconds after each that they took part in, and
+    would take the cores from those that have work.
+    """
+    n = torch.get_num_threads()
+    before = _AT_HAND.set(_n_threads())
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n)
+        _AT_HAND.reset(before)
+
+
+def n_shares(device: torch.device, nanoseconds: float) -> int:
+    """Threads among which work that takes one so long is worth being shared out; 1 on a GPU."""
+    return max(min(_n_threads(), int(nanoseconds / _WORTH_A_THREAD)), 1) if device.type == "cpu" else 1
+
+
+def _n_threads() -> int:
+    return _AT_HAND.get() or torch.get_num_threads()
 
 
 @cache

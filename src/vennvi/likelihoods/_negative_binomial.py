@@ -52,7 +52,7 @@ class NegativeBinomialLikelihood(Likelihood):
         if target.observed is not None:
             return super().score(hidden, layer, target, row_weight)
         rate = target.size * self.total
-        return negative_binomial_score(layer(hidden), self.theta, target.values, rate, row_weight)
+        return negative_binomial_score(hidden, layer.weight, layer.bias, self.theta, target.values, rate, row_weight)
 
     def predictive(self, outputs: Tensor, size: Tensor, columns: Columns = ALL) -> Distribution:
         rate = self._rate(outputs, size)[..., columns]  # the softmax is over all features
@@ -72,6 +72,7 @@ class ZeroInflatedNegativeBinomialLikelihood(NegativeBinomialLikelihood):
     """
 
     n_outputs = 2
+    shares_out = False
 
     def initial_bias(self) -> Tensor:
         return torch.cat([super().initial_bias(), torch.full((self.n_features,), -2.0)])

@@ -59,7 +59,7 @@ def category_of(name: str, ancestors: Iterable[str] = ()) -> str:
         return "optimiser"
     if any(each.startswith(_IN_LOADING) for each in around):
         return "loading"
-    if any("SparseProduct" in each for each in around):  # vennvi.fused.sparse_product
+    if any("InputProduct" in each for each in around):  # vennvi.fused.input_product
         return "sparse first layer"
     if not name.startswith("aten::"):
         return "Python and the rest"

@@ -1,0 +1,129 @@
+"""Product of a minibatch and an encoder's first weight; a CSR minibatch is read by columns in the backward pass."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import embedding_bag
+
+from vennvi._runs import pieces, shares
+from vennvi._sparse import is_sparse, pattern_of
+from vennvi.fused._gradients import empty_gradient
+from vennvi.fused._threads import MULTIPLY, MULTIPLY_SPARSE, in_threads, n_shares
+
+#: Rows of the weight whose gradient is made at a time.
+_ROWS = 2**12
+
+
+@torch.compiler.disable  # is one fused step already: nothing to trace
+def input_product(
+    x: Tensor, weight: Tensor, coefficients: Tensor | None = None, loadings: Tensor | None = None
+) -> Tensor:
+    r"""Product :math:`x W` of a dense or CSR minibatch and a weight, or :math:`(x - c L) W`, which never makes :math:`x - c L`.
+
+    On a CPU, threads share out the cells, and backward the rows of the weight. The gradient of the weight,
+    :math:`x^\top g` (less :math:`L^\top c^\top g`), is written row by row there, each row once, for a CSR minibatch from the
+    transposed one: several times as fast as the scattered sum of the cells. Nothing else gets one from a CSR minibatch.
+
+    Parameters
+    ----------
+    x
+        Dense or CSR minibatch, shape ``(n, n_input)``.
+    weight
+        Shape ``(n_input, n_output)``.
+    coefficients, loadings
+        What is taken out of ``x``, as a product: shapes ``(n, k)`` and ``(k, n_input)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vennvi.data._dataset import csr_tensor
+    >>> x = csr_tensor([0, 1, 3], [2, 0, 1], torch.tensor([1.0, 2.0, 3.0]), 3)
+    >>> weight = torch.eye(3, requires_grad=True)
+    >>> input_product(x, weight)
+    tensor([[0., 0., 1.],
+            [2., 3., 0.]], ...)
+    """
+    shared_out = n_shares(x.device, MULTIPLY * x.shape[0] * weight.numel()) > 1
+    plain = x.requires_grad or torch.is_autocast_enabled(x.device.type) or not shared_out
+    if x.device.type != "cpu" or (plain and not is_sparse(x)):
+        product = (
+            _summed(pattern_of(x).columns, weight, pattern_of(x).starts, x.values()) if is_sparse(x) else x @ weight
+        )
+        return product if coefficients is None or loadings is None else product - coefficients @ (loadings @ weight)
+    return _InputProduct.apply(x, weight, coefficients, loadings)
+
+
+def _summed(columns: Tensor, rows: Tensor, starts: Tensor, values: Tensor) -> Tensor:
+    """Sums of chosen rows times values, one from each start to the next."""
+    return embedding_bag(columns, rows, starts, mode="sum", per_sample_weights=values, include_last_offset=True)
+
+
+class _InputProduct(torch.autograd.Function):
+    @staticmethod
+    @torch.autocast("cpu", enabled=False)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, coefficients: Tensor | None, loadings: Tensor | None) -> Tensor:
+        coefficients = None if coefficients is None else coefficients.float()
+        ctx.given, ctx.weight = (x, coefficients, loadings), weight.detach()
+        starts, n_input = pattern_of(x).starts if is_sparse(x) else None, len(weight)
+        product = weight.new_empty(x.shape[0], weight.shape[1])
+
+        def multiply(share: list[slice]) -> None:
+            for cells in share:
+                if starts is None:
+                    torch.mm(x[cells], weight, out=product[cells])
+                    continue
+                of_cells = starts[cells.start : cells.stop + 1]
+                stored = slice(int(of_cells[0]), int(of_cells[-1]))
+                columns, values = pattern_of(x).columns[stored], x.values()[stored]
+                product[cells] = _summed(columns, weight, of_cells - stored.start, values)
+
+        def map_loadings(share: list[slice]) -> Tensor:
+            (rows,) = share
+            return loadings[:, rows] @ weight[rows]  # type: ignore[index]
+
+        in_threads(multiply, shares([slice(0, x.shape[0])], n_shares(x.device, _nanoseconds(x, weight.shape[1]))))
+        if coefficients is not None and loadings is not None:
+            dealt = shares([slice(0, n_input)], n_shares(x.device, MULTIPLY * len(loadings) * weight.numel()))
+            mapped = functools.reduce(torch.add, in_threads(map_loadings, dealt))
+            product.addmm_(coefficients, mapped, alpha=-1)
+        return product
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_product: Tensor) -> tuple[Tensor | None, ...]:
+        x, coefficients, loadings = ctx.given
+        by_product = by_product.contiguous()
+        taken_out = None if coefficients is None else coefficients.T @ by_product
+        by_weight = empty_gradient(ctx.weight, len(ctx.weight))
+        if is_sparse(x):
+            by_feature = pattern_of(x).by_column
+            values, starts = x.values().index_select(0, by_feature.order), torch.from_numpy(by_feature.starts)
+
+        def transposed_product(block: slice) -> Tensor:
+            if not is_sparse(x):
+                return x[:, block].T @ by_product
+            stored = slice(int(starts[block.start]), int(starts[block.stop]))
+            of_block = starts[block.start : block.stop + 1] - stored.start
+            return _summed(by_feature.rows[stored], by_product, of_block, values[stored])
+
+        def write(share: list[slice]) -> None:
+            for block in pieces(share, _ROWS):  # written while in the cache, to where the gradient stays
+                product = transposed_product(block)
+                if taken_out is None:
+                    by_weight[block] = product
+                else:
+                    torch.addmm(product, loadings[:, block].T, taken_out, alpha=-1, out=by_weight[block])
+
+        nanoseconds = _nanoseconds(x, by_product.shape[1])
+        in_threads(write, shares([slice(0, len(by_weight))], n_shares(x.device, nanoseconds)))
+        return None, by_weight, None, None
+
+
+def _nanoseconds(x: Tensor, n_output: int) -> float:
+    """About how long a product takes."""
+    return n_output * (MULTIPLY_SPARSE * x.values().numel() if is_sparse(x) else MULTIPLY * x.numel())
