@@ -64,9 +64,6 @@ def gradients(total, parameters):
 def test_score_is_the_weighted_log_probability(name, missing, block, monkeypatch):
     monkeypatch.setitem(_blockwise._BLOCK, "cpu", block)
     monkeypatch.setattr(_negative_binomial, "_BLOCK", block)
-    if block == 1:
-        monkeypatch.setattr(_negative_binomial, "_HELD", 1)
-        monkeypatch.setattr(_negative_binomial, "_ROWS", 2 * N_TERMS)  # two cells
     likelihood, x, size, hidden, layer, weight = setting(name, missing)
     target = likelihood.target(x, size)
     parameters = parameters_of(likelihood, layer, hidden)
@@ -200,12 +197,13 @@ def test_shares_of_threads_score_as_one(name, layout, inference, parts, monkeypa
     one = on_one_thread(score)
     monkeypatch.setitem(_blockwise._BLOCK, "cpu", 1)  # blocks of 64
     several = score()
-    assert parts == [1, 2]
+    assert parts == ([1] * (len(parts) // 2) + [2] * (len(parts) // 2))
     assert torch.get_num_threads() == 2
     for a, b in zip(one, several, strict=True):
         torch.testing.assert_close(b, a, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_threads_report_errors_and_know_their_process(monkeypatch):
     for bad in ([1, 0], [0, 1]):  # of another thread, and of the caller
         with pytest.raises(ZeroDivisionError):
@@ -225,7 +223,9 @@ def test_others_are_at_hand_while_the_caller_is_on_one_thread():
         assert n_shares(cpu, 1.0) == 2
         with others_at_hand():
             assert n_shares(cpu, 1.0) == 2
-        assert in_threads(lambda _: n_shares(cpu, 1.0), [0, 1])[1] == 1, "a share is not shared out again"
+        assert in_threads(lambda _: n_shares(cpu, 1.0), [0, 1]) == [1, 1], "a share is not shared out again"
+        nested = in_threads(lambda i: in_threads(lambda j: 10 * i + j, [0, 1]), [0, 1])
+        assert nested == [[0, 1], [10, 11]]
     assert torch.get_num_threads() == 2
     assert n_shares(torch.device("meta"), 1.0) == 1
 
@@ -266,10 +266,23 @@ def test_input_product_is_the_dense_one(deflated, layout, threads, parts, reques
     assert set(parts) <= {threads}
 
 
-def test_input_product_reaches_a_dense_minibatch():
-    x, weight = torch.randn(5, 7, requires_grad=True), torch.randn(7, 3)
-    (found,) = torch.autograd.grad(input_product(x, weight).sum(), x)
-    torch.testing.assert_close(found, weight.sum(1).expand(5, 7))
+def test_input_product_reaches_whatever_needs_a_gradient():
+    x, weight, c, loadings = (torch.randn(shape, requires_grad=True) for shape in ((5, 7), (7, 3), (5, 2), (2, 7)))
+    given = (x, weight, c, loadings)
+    found = torch.autograd.grad(input_product(*given).square().sum(), given)
+    wanted = torch.autograd.grad(((x - c @ loadings) @ weight).square().sum(), given)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_input_product_is_in_single_precision_under_autocast():
+    """Also where the backward pass is."""
+    x, weight = stored(torch.eye(5, 7)), torch.randn(7, 3, requires_grad=True)
+    out = torch.randn(5, 2), torch.randn(2, 7)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        product = input_product(x, weight, *out)
+        (found,) = torch.autograd.grad(product.sum(), weight)
+    torch.testing.assert_close(product, (torch.eye(5, 7) - out[0] @ out[1]) @ weight)
+    torch.testing.assert_close(found, (torch.eye(5, 7) - out[0] @ out[1]).T @ torch.ones(5, 3))
 
 
 @pytest.mark.parametrize("name", ["bernoulli", "poisson", "nb"])

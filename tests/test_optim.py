@@ -25,7 +25,16 @@ def test_dense_gradients_are_torchs():
     torch.testing.assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize("changed", [{}, {"weight_decay": 0.1}, {"maximize": True}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"weight_decay": 0.1},
+        {"maximize": True},
+        {"amsgrad": True},
+        {"weight_decay": 0.1, "decoupled_weight_decay": True},
+    ],
+)
 def test_shares_of_threads_are_torchs(changed, monkeypatch):
     """Three parameters of which two are dealt out, and one that has no gradient in some steps."""
     monkeypatch.setattr(optim, "_MANY", 10)
@@ -43,10 +52,24 @@ def test_shares_of_threads_are_torchs(changed, monkeypatch):
         a.step(), b.step()
         assert all(x.grad is g for x, g in zip(ours, held, strict=True)), "gradients are left as they were"
     torch.testing.assert_close(ours, theirs)
-    assert dealt == [3] * 5
+    assert dealt == ([] if changed.keys() & {"amsgrad", "decoupled_weight_decay"} else [3] * 5)
     assert a.state_dict()["state"].keys() == b.state_dict()["state"].keys()
     for i, torchs in b.state_dict()["state"].items():
         torch.testing.assert_close(a.state_dict()["state"][i], torchs)
+
+
+def test_shares_of_threads_update_rows_like_one(monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(optim, "lie_in_place", lambda device: True)
+    one, several = (torch.nn.Parameter(torch.ones(6, 3)) for _ in range(2))
+    a, b = (RowAdam([weight], lr=0.01, fused=True) for weight in (one, several))
+    for touched in ([0, 2, 3, 5], [1, 2], [0, 1, 2, 3, 4, 5]):
+        gradient = torch.randn(len(touched), 3)
+        for n, weight, optimizer in ((1, one, a), (3, several, b)):
+            monkeypatch.setattr(optim, "n_shares", lambda device, nanoseconds, n=n: n)
+            weight.grad = at_rows(touched, gradient.clone(), (6, 3))
+            optimizer.step()
+    torch.testing.assert_close(several, one)
 
 
 @pytest.fixture(params=[True, False], ids=["in place", "as on a GPU"], autouse=True)

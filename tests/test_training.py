@@ -17,7 +17,7 @@ from scipy import sparse
 from toy import toy_mudata
 
 import vennvi
-from vennvi import optim
+from vennvi import _runner, optim
 from vennvi.fused import _threads
 from vennvi.train import SharedPrivateTrainingPlan
 
@@ -323,11 +323,12 @@ def test_training_on_several_threads_is_that_on_one(cls, arguments):
 
 
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize(("rna", "during"), [("nb", 1), ("zinb", 2)])
-def test_threads_are_left_as_they_were(rna, during):
-    """While it trains, the main thread is on one, unless it scores by itself."""
+@pytest.mark.parametrize(("rna", "wide", "during"), [("nb", 7, 1), ("zinb", 7, 2), ("nb", 6, 2)])
+def test_threads_are_left_as_they_were(rna, wide, during, monkeypatch):
+    """While it trains, the main thread is on one, unless it has much to do by itself."""
+    monkeypatch.setattr(_runner, "_WIDE", wide)  # of 12 sparse, 15 sparse and 7 dense features
     seen = []
-    model = model_of(toy_mudata(2), likelihoods={"rna": rna, "atac": "bernoulli"})
+    model = model_of(toy_mudata(3), likelihoods={"rna": rna, "atac": "bernoulli", "protein": "normal"})
     model.train(
         max_epochs=1,
         callbacks=[LambdaCallback(on_train_epoch_end=lambda *_: seen.append(torch.get_num_threads()))],

@@ -9,16 +9,21 @@ from contextlib import nullcontext
 from inspect import signature
 from typing import Any
 
+import numpy as np
 from lightning.pytorch.strategies import Strategy
+from scvi.data import AnnDataManager
 from scvi.model._utils import use_distributed_sampler
 from scvi.train import Trainer, TrainRunner
 from scvi.train._callbacks import LoudEarlyStopping
 from scvi.train._config import merge_kwargs
 from scvi.train._logger import SimpleLogger
 
+from vennvi._keys import data_key
 from vennvi.data._splitter import DataSplitter
 from vennvi.fused import others_at_hand
 
+#: Features of a dense minibatch whose logarithms and missing entries are work for all threads.
+_WIDE = 10_000
 _DEFAULTS = {name: parameter.default for name, parameter in signature(Trainer.__init__).parameters.items()}
 _EARLY_STOPPING = ("monitor", "min_delta", "patience", "mode", "warmup_epochs")
 
@@ -63,12 +68,18 @@ class SharedPrivateTrainRunner(TrainRunner):
             self.model._start_canonical(self.data_splitter.train_idx)
         keeps = isinstance(self.data_splitter, DataSplitter) and not self.data_splitter.has_workers
         manager = self.data_splitter.adata_manager if keeps else None
-        device = self.trainer.strategy.root_device
-        shares_out = device.type == "cpu" and self.model.module.shares_out
-        threads = others_at_hand() if shares_out else nullcontext()
-        with threads, nullcontext() if manager is None else manager.kept_on(device):
+        data = nullcontext() if manager is None else manager.kept_on(self.trainer.strategy.root_device)
+        with others_at_hand() if self._shares_out(manager) else nullcontext(), data:
             self.model.module.train()  # reading latents left it in evaluation mode, and Lightning leaves modes alone
             super().__call__()
+
+    def _shares_out(self, manager: AnnDataManager | None) -> bool:
+        """Whether all that takes long is shared out among threads: not among several processes, nor the reading of wide dense data."""
+        module = self.model.module
+        if self.trainer.strategy.root_device.type != "cpu" or self.trainer.num_devices > 1 or not module.shares_out:
+            return False
+        matrices = () if manager is None else (manager.get_from_registry(data_key(m)) for m in module.modalities)
+        return not any(isinstance(x, np.ndarray) and x.shape[1] > _WIDE for x in matrices)
 
 
 def with_strategy(devices: int | list[int] | str, trainer_kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn.functional import linear, softplus
 
+from vennvi._sparse import is_sparse
 from vennvi.canonical import Projection
-from vennvi.fused import input_product
+from vennvi.fused import input_product, worth_sharing
 from vennvi.fusion import gaussian
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ def affine(
     x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor | None = None, loadings: Tensor | None = None
 ) -> Tensor:
     """``x @ weight + bias`` of a dense or CSR minibatch, or of ``x - coefficients @ loadings``, which is never made."""
-    return input_product(x, weight, coefficients, loadings) + bias
+    if is_sparse(x) or worth_sharing(x, weight):
+        return input_product(x, weight, coefficients, loadings) + bias
+    mapped = torch.addmm(bias, x, weight)
+    return mapped if coefficients is None or loadings is None else mapped - coefficients @ (loadings @ weight)
 
 
 class LastResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 import torch
@@ -59,60 +60,30 @@ class RowAdam(torch.optim.Adam):
                     self._update_rows(parameter, gradient._indices()[0], gradient._values(), group)
                     done.append((parameter, gradient))
                     parameter.grad = None  # not torch's business
-            done += self._update_in_threads(group)
+            done += self._update_wide(group)
         super().step()
         for parameter, gradient in done:
             parameter.grad = gradient
         return loss
 
-    def _update_in_threads(self, group: dict) -> list[tuple[Tensor, Tensor]]:
-        """Update what is worth it by shares of a CPU's threads; returns, and takes from the parameters, the gradients used."""
+    def _update_wide(self, group: dict) -> list[tuple[Tensor, Tensor]]:
+        """Update wide parameters of a CPU, if that is worth several threads; returns, and takes from them, the gradients used."""
         scaled = getattr(self, "grad_scale", None) is not None or getattr(self, "found_inf", None) is not None
-        if scaled or not group["fused"] or group["amsgrad"]:
+        if scaled or not group["fused"] or group["amsgrad"] or group.get("decoupled_weight_decay"):
             return []
-        wide = [p for p in group["params"] if p.numel() >= _MANY and p.device.type == "cpu" and p.is_contiguous()]
-        used = [(p, p.grad) for p in wide if p.grad is not None]
-        bounds = list(accumulate((p.numel() for p, _ in used), initial=0))  # of their numbers, end to end
-        n = n_shares(torch.device("cpu"), _NANOSECONDS * bounds[-1])
-        if n == 1:
+        wide = [p for p in group["params"] if p.numel() >= _MANY and p.device.type == "cpu" and p.grad is not None]
+        if n_shares(torch.device("cpu"), _NANOSECONDS * sum(p.numel() for p in wide)) == 1:
             return []
-        flat = []
-        for parameter, gradient in used:
+        used, updates = [], []
+        for parameter in wide:
             state = self._state_of(parameter)
-            whole = (parameter, gradient.contiguous(), state["exp_avg"], state["exp_avg_sq"])
-            flat.append([each.view(-1) for each in whole])
-
-        def update(share: list[slice]) -> None:
-            owners = [bisect_right(bounds, piece.start) - 1 for piece in share]
-            own = [
-                slice(piece.start - bounds[k], piece.stop - bounds[k]) for k, piece in zip(owners, share, strict=True)
-            ]
-            pieces = [[each[some] for each in flat[k]] for k, some in zip(owners, own, strict=True)]
-            self._adam(group, pieces, [self.state[used[k][0]]["step"] for k in owners])
-
-        in_threads(update, shares([slice(i, j) for i, j in pairwise(bounds)], n))
-        for parameter, _ in used:
-            self.state[parameter]["step"] += 1
+            whole = (parameter, parameter.grad.contiguous(), state["exp_avg"], state["exp_avg_sq"])
+            updates.append(_Update(whole, state["step"].clone()))
+            used.append((parameter, parameter.grad))
+            state["step"] += 1
             parameter.grad = None
+        self._update(group, updates)
         return used
-
-    def _state_of(self, parameter: Tensor) -> dict:
-        state = self.state[parameter]
-        if not state:
-            state["step"] = torch.zeros((), device=parameter.device)
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        return state
-
-    def _adam(self, group: dict, pieces: Sequence[Sequence[Tensor]], before: Sequence[Tensor]) -> None:
-        """Torch's functional Adam of pieces (parameter, gradient, moments), each after so many steps."""
-        parameters, gradients, exp_avgs, exp_avg_sqs = map(list, zip(*pieces, strict=True))
-        beta1, beta2 = group["betas"]
-        adam(
-            parameters, gradients, exp_avgs, exp_avg_sqs, [], [step.clone() for step in before],
-            fused=group["fused"], amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"],
-            weight_decay=group["weight_decay"], eps=group["eps"], maximize=group["maximize"],
-            grad_scale=getattr(self, "grad_scale", None), found_inf=getattr(self, "found_inf", None),
-        )  # fmt: skip
 
     def _update_rows(self, parameter: Tensor, rows: Tensor, gradient: Tensor, group: dict) -> None:
         state = self._state_of(parameter)
@@ -126,11 +97,57 @@ class RowAdam(torch.optim.Adam):
         runs = runs_of(rows) if in_place else [(slice(None), slice(None))]
         if not in_place:
             held = tuple(each.index_select(0, rows) for each in whole)
-        pieces = [(held[0][run], gradient[entries], held[1][run], held[2][run]) for run, entries in runs]
-        self._adam(group, pieces, [before] * len(pieces))
+        self._update(
+            group,
+            [_Update((held[0][run], gradient[own], held[1][run], held[2][run]), before) for run, own in runs],
+        )
         if not in_place:
             for each, updated in zip(whole, held, strict=True):
                 each.index_copy_(0, rows, updated)
+
+    def _state_of(self, parameter: Tensor) -> dict:
+        state = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros((), device=parameter.device)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        return state
+
+    def _update(self, group: dict, updates: Sequence[_Update]) -> None:
+        """Torch's functional Adam, by as many threads as are worth it."""
+        beta1, beta2 = group["betas"]
+
+        def update(some: Sequence[_Update]) -> None:
+            if not some:
+                return
+            parameters, gradients, exp_avgs, exp_avg_sqs = map(list, zip(*(u.tensors for u in some), strict=True))
+            adam(
+                parameters, gradients, exp_avgs, exp_avg_sqs, [], [u.before.clone() for u in some],
+                fused=group["fused"], amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"],
+                weight_decay=group["weight_decay"], eps=group["eps"], maximize=group["maximize"],
+                grad_scale=getattr(self, "grad_scale", None), found_inf=getattr(self, "found_inf", None),
+            )  # fmt: skip
+
+        bounds = list(accumulate((u.tensors[0].numel() for u in updates), initial=0))  # of their numbers, end to end
+        n = n_shares(updates[0].tensors[0].device, _NANOSECONDS * bounds[-1]) if updates else 1
+        if n == 1 or not all(each.is_contiguous() for u in updates for each in u.tensors):
+            update(updates)
+            return
+
+        def cut(piece: slice) -> _Update:
+            k = bisect_right(bounds, piece.start) - 1
+            own = slice(piece.start - bounds[k], piece.stop - bounds[k])
+            return _Update(tuple(each.view(-1)[own] for each in updates[k].tensors), updates[k].before)
+
+        dealt = shares([slice(i, j) for i, j in pairwise(bounds)], n)
+        in_threads(update, [[cut(piece) for piece in share] for share in dealt])
+
+
+@dataclass(frozen=True)
+class _Update:
+    """Parameter, gradient and both moments of some rows, after so many steps."""
+
+    tensors: tuple[Tensor, ...]
+    before: Tensor
 
 
 def _with_increasing_rows(gradient: Tensor) -> Tensor:

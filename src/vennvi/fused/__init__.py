@@ -7,7 +7,7 @@ beside the value, while the block is in the cache, and no more than a block is e
 
 from vennvi.fused._blockwise import blockwise_score
 from vennvi.fused._elementwise import bernoulli, normal, poisson
-from vennvi.fused._input_product import input_product
+from vennvi.fused._input_product import input_product, worth_sharing
 from vennvi.fused._negative_binomial import negative_binomial_score
 from vennvi.fused._threads import in_threads, n_shares, others_at_hand
 
@@ -21,4 +21,5 @@ __all__ = [
     "normal",
     "others_at_hand",
     "poisson",
+    "worth_sharing",
 ]

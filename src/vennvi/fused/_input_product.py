@@ -27,7 +27,7 @@ def input_product(
 
     On a CPU, threads share out the cells, and backward the rows of the weight. The gradient of the weight,
     :math:`x^\top g` (less :math:`L^\top c^\top g`), is written row by row there, each row once, for a CSR minibatch from the
-    transposed one: several times as fast as the scattered sum of the cells. Nothing else gets one from a CSR minibatch.
+    transposed one: several times as fast as the scattered sum of the cells.
 
     Parameters
     ----------
@@ -48,14 +48,19 @@ def input_product(
     tensor([[0., 0., 1.],
             [2., 3., 0.]], ...)
     """
-    shared_out = n_shares(x.device, MULTIPLY * x.shape[0] * weight.numel()) > 1
-    plain = x.requires_grad or torch.is_autocast_enabled(x.device.type) or not shared_out
-    if x.device.type != "cpu" or (plain and not is_sparse(x)):
-        product = (
-            _summed(pattern_of(x).columns, weight, pattern_of(x).starts, x.values()) if is_sparse(x) else x @ weight
-        )
-        return product if coefficients is None or loadings is None else product - coefficients @ (loadings @ weight)
-    return _InputProduct.apply(x, weight, coefficients, loadings)
+    others = (x.values() if is_sparse(x) else x, coefficients, loadings)
+    reached = torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in others)
+    if x.device.type == "cpu" and not reached:
+        return _InputProduct.apply(x, weight, coefficients, loadings)
+    product = _summed(pattern_of(x).columns, weight, pattern_of(x).starts, x.values()) if is_sparse(x) else x @ weight
+    return product if coefficients is None or loadings is None else product - coefficients @ (loadings @ weight)
+
+
+def worth_sharing(x: Tensor, weight: Tensor) -> bool:
+    """Whether threads had better share out the product of a dense minibatch too; not one in bfloat16."""
+    if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return False
+    return n_shares(x.device, MULTIPLY * x.shape[0] * weight.numel()) > 1
 
 
 def _summed(columns: Tensor, rows: Tensor, starts: Tensor, values: Tensor) -> Tensor:
@@ -83,8 +88,8 @@ class _InputProduct(torch.autograd.Function):
                 product[cells] = _summed(columns, weight, of_cells - stored.start, values)
 
         def map_loadings(share: list[slice]) -> Tensor:
-            (rows,) = share
-            return loadings[:, rows] @ weight[rows]  # type: ignore[index]
+            parts = [loadings[:, rows] @ weight[rows] for rows in share]  # type: ignore[index]
+            return functools.reduce(torch.add, parts, weight.new_zeros(len(coefficients.T), weight.shape[1]))  # type: ignore[union-attr]
 
         in_threads(multiply, shares([slice(0, x.shape[0])], n_shares(x.device, _nanoseconds(x, weight.shape[1]))))
         if coefficients is not None and loadings is not None:
@@ -95,7 +100,8 @@ class _InputProduct(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, by_product: Tensor) -> tuple[Tensor | None, ...]:
+    @torch.autocast("cpu", enabled=False)
+    def backward(ctx: Any, by_product: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, coefficients, loadings = ctx.given
         by_product = by_product.contiguous()
         taken_out = None if coefficients is None else coefficients.T @ by_product

@@ -16,8 +16,6 @@ from vennvi.fused._gradients import empty_gradient, scaled
 from vennvi.fused._products import add_product, factor_dtype
 from vennvi.fused._threads import MULTIPLY, in_threads, n_shares
 
-#: Outputs held at a time on a CPU, unless the products would have fewer than so many rows.
-_HELD, _ROWS = 2**22, 64
 #: Outputs that the elementwise work is done on at a time there, so that they stay in the cache.
 _BLOCK = 2**18
 
@@ -38,8 +36,8 @@ def negative_binomial_score(
         \frac{\partial \log \text{NB}}{\partial \log \mu} = \frac{\theta (x - \mu)}{\theta + \mu} = q, \quad
         \frac{\partial}{\partial o_j} = q_j - \operatorname{softmax}(o)_j \sum_l q_l
 
-    The gamma functions are read at the counts above zero only, once for all terms. On a CPU some million outputs are held at
-    a time, and each thread has cells of its own.
+    The gamma functions are read at the counts above zero only, once for all terms. On a CPU threads share out the cells, and
+    the features for the gradient of the layer.
 
     Parameters
     ----------
@@ -98,6 +96,20 @@ class _Counts:
         return cls(values[row, column], row, column)
 
 
+@dataclass(frozen=True)
+class _OfTheta:
+    """Functions of the inverse dispersion, each of shape ``(n_features,)``."""
+
+    theta: Tensor
+    log: Tensor
+    lgamma: Tensor
+    digamma: Tensor
+
+    @classmethod
+    def of(cls, theta: Tensor) -> _OfTheta:
+        return cls(theta, theta.log(), torch.lgamma(theta), torch.digamma(theta))
+
+
 class _Score(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -114,33 +126,44 @@ class _Score(torch.autograd.Function):
         dtype, hidden = factor_dtype(hidden.device.type), hidden.float()
         (n_terms, n, n_hidden), n_features = hidden.shape, len(weight)
         n_outputs = max(n_terms * n_features, 1)  # of a cell
-        held, height = max(_HELD // n_outputs, -(-_ROWS // n_terms)), max(_BLOCK // n_outputs, 1)
-        if hidden.device.type != "cpu":
-            held = height = max(n, 1)
+        height = max(_BLOCK // n_outputs, 1) if hidden.device.type == "cpu" else max(n, 1)
+        nanoseconds = MULTIPLY * n * n_outputs * n_hidden
         with torch.autocast(hidden.device.type, enabled=False):
-            w, rows = weight.to(dtype), hidden.new_empty(n_terms, n)
+            w, functions, g = weight.to(dtype), _OfTheta.of(theta), row_weight.unsqueeze(-1)
+            o, rows = hidden.new_empty(n_terms, n, n_features), hidden.new_empty(n_terms, n)
             by_hidden = torch.empty_like(hidden) if with_gradient else None
 
-            def score_cells(share: list[slice]) -> list[Tensor]:
-                gradients = [empty_gradient(p, len(p)).zero_() for p in (weight, bias, theta)] if with_gradient else []
-                for some in pieces(share, held):
-                    h, g = hidden[:, some].flatten(0, 1), row_weight[:, some].reshape(-1, 1)
-                    o = add_product(bias.repeat(len(h), 1), h, w.T)
-                    for block in pieces([some], height):
-                        outputs = o.view(n_terms, -1, n_features)[:, block.start - some.start : block.stop - some.start]
-                        counted, weights = counts.of_rows(block, n), row_weight[:, block]
-                        rows[:, block] = _score_means(outputs, rate[block], counted, theta, weights, *gradients[2:])
-                        rows[:, block] += _score_counts(counted, theta, weights, *gradients[2:])
+            def score_cells(share: list[slice]) -> Tensor:
+                by_theta = torch.zeros_like(theta)
+                for cells in share:
+                    h, counted = hidden[:, cells].flatten(0, 1), counts.of_rows(cells, n)
+                    o[:, cells] = add_product(bias.repeat(len(h), 1), h, w.T).view(n_terms, -1, n_features)
+                    for block in pieces([cells], height):
+                        given = counts.of_rows(block, n), functions, row_weight[:, block]
+                        rows[:, block] = _score_means(
+                            o[:, block], rate[block], *given, by_theta if with_gradient else None
+                        )
+                    given = counted, functions, row_weight[:, cells]
+                    rows[:, cells] += _score_counts(*given, by_theta if with_gradient else None)
                     if by_hidden is not None:  # the outputs are their own derivatives by now
-                        add_product(gradients[0], o.T, (h * g).to(dtype))
-                        gradients[1].addmv_(o.T, g.squeeze(-1))
-                        by_hidden[:, some] = add_product(torch.zeros_like(h), o, w).mul_(g).view(n_terms, -1, n_hidden)
-                return gradients
+                        d = add_product(torch.zeros_like(h), o[:, cells].flatten(0, 1), w)
+                        by_hidden[:, cells] = d.view(n_terms, -1, n_hidden).mul_(g[:, cells])
+                return by_theta
 
-            dealt = shares([slice(0, n)], n_shares(hidden.device, 3 * MULTIPLY * n * n_outputs * n_hidden))
-            results = in_threads(score_cells, dealt)
-            by_layer = [functools.reduce(torch.add, each) for each in zip(*results, strict=True)]
-        ctx.gradients = [] if by_hidden is None else [by_hidden, *by_layer]
+            dealt = shares([slice(0, n)], n_shares(hidden.device, 2 * nanoseconds))
+            by_theta = functools.reduce(torch.add, in_threads(score_cells, dealt))
+            by_layer = [empty_gradient(p, len(p)) for p in (weight, bias)] if with_gradient else []
+            if with_gradient:
+                d, weighted = o.flatten(0, 1).T, (hidden * g).flatten(0, 1).to(dtype)
+
+                def write(share: list[slice]) -> None:
+                    for features in share:
+                        by_weight, by_bias = (gradient[features] for gradient in by_layer)
+                        torch.mv(d[features], row_weight.flatten(), out=by_bias)
+                        add_product(by_weight.zero_(), d[features], weighted)
+
+                in_threads(write, shares([slice(0, n_features)], n_shares(hidden.device, nanoseconds)))
+        ctx.gradients = [] if by_hidden is None else [by_hidden, *by_layer, by_theta]
         ctx.mark_non_differentiable(rows)
         return torch.where(row_weight != 0, row_weight * rows, 0.0).sum(), rows
 
@@ -154,7 +177,7 @@ class _Score(torch.autograd.Function):
 
 
 def _score_means(
-    o: Tensor, rate: Tensor, counts: _Counts, theta: Tensor, row_weight: Tensor, by_theta: Tensor | None = None
+    o: Tensor, rate: Tensor, counts: _Counts, functions: _OfTheta, row_weight: Tensor, by_theta: Tensor | None
 ) -> Tensor:
     r"""What depends on the means, :math:`x \log \mu - (x + \theta) \log(\mu + \theta) + \theta \log \theta`, summed over features.
 
@@ -162,7 +185,7 @@ def _score_means(
     n_features)``, make room for the derivatives by them, unweighted.
     """
     x, row, place = counts.x, counts.row, counts.row * o.shape[-1] + counts.column
-    share, log_theta = o.softmax(-1), theta.log()
+    share, theta, log_theta = o.softmax(-1), functions.theta, functions.log
     log_sum = o.amax(-1, keepdim=True) - share.amax(-1, keepdim=True).log()
     mean = share * rate
     total = mean + theta
@@ -182,15 +205,15 @@ def _score_means(
     return rows
 
 
-def _score_counts(counts: _Counts, theta: Tensor, row_weight: Tensor, by_theta: Tensor | None = None) -> Tensor:
+def _score_counts(counts: _Counts, functions: _OfTheta, row_weight: Tensor, by_theta: Tensor | None) -> Tensor:
     r"""The rest, :math:`\log \Gamma(x + \theta) - \log \Gamma(\theta) - \log x!` of the counts above zero, the same for all terms.
 
     Shape ``(n,)``. Given ``by_theta``, the weighted sum's derivative is added to it.
     """
     x, row, column = counts.x, counts.row, counts.column
-    x_theta = x + theta.index_select(0, column)
-    score = torch.lgamma(x_theta).sub_(torch.lgamma(theta).index_select(0, column)).sub_(torch.lgamma(x + 1))
+    x_theta = x + functions.theta.index_select(0, column)
+    score = torch.lgamma(x_theta).sub_(functions.lgamma.index_select(0, column)).sub_(torch.lgamma(x + 1))
     if by_theta is not None:
-        slope = torch.digamma(x_theta).sub_(torch.digamma(theta).index_select(0, column))
+        slope = torch.digamma(x_theta).sub_(functions.digamma.index_select(0, column))
         by_theta.index_add_(0, column, slope.mul_(row_weight.sum(0).index_select(0, row)))
     return score.new_zeros(row_weight.shape[1]).index_add_(0, row, score)

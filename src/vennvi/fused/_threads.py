@@ -24,7 +24,7 @@ _AT_HAND: ContextVar[int | None] = ContextVar("threads at hand", default=None)
 
 
 def in_threads(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """Results of each part, in their order; each in a thread of its own, whose operations are on one thread.
+    """Results of each part, in their order, by as many threads as there are; operations of each are on one thread.
 
     A block that all threads work on together goes from one core's cache to the other's with every operation; one that a
     thread has for itself stays where it is. No gradients are recorded; inference mode is the caller's. An error of a part is
@@ -35,14 +35,15 @@ def in_threads(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Re
     is_inference = torch.is_inference_mode_enabled()
 
     def apart(part: Part) -> Result:
-        with torch.inference_mode(is_inference), torch.set_grad_enabled(False):
-            return work(part)
+        with _at_hand(1), torch.inference_mode(is_inference), torch.set_grad_enabled(False):
+            return work(part)  # which is not shared out again: the others are busy
 
-    others = _pool(max(_n_threads(), len(parts)) - 1, os.getpid())
+    if (n := _n_threads()) == 1:
+        return [apart(part) for part in parts]
+    others = _pool(n - 1, os.getpid())
     results = [others.submit(apart, part) for part in parts[1:]]
     try:
-        with others_at_hand():
-            first = apart(parts[0])
+        first = apart(parts[0])
     finally:
         wait(results)
     return [first, *(result.result() for result in results)]
@@ -55,14 +56,19 @@ def others_at_hand() -> Iterator[None]:
     OpenMP's threads wait for the next operation at full speed, for some milliseconds after each that they took part in, and
     would take the cores from those that have work.
     """
-    n = torch.get_num_threads()
-    before = _AT_HAND.set(_n_threads())
+    with _at_hand(_n_threads()):
+        yield
+
+
+@contextmanager
+def _at_hand(n: int) -> Iterator[None]:
+    before, at_hand = torch.get_num_threads(), _AT_HAND.set(n)
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(n)
-        _AT_HAND.reset(before)
+        torch.set_num_threads(before)
+        _AT_HAND.reset(at_hand)
 
 
 def n_shares(device: torch.device, nanoseconds: float) -> int:
@@ -79,7 +85,7 @@ def _pool(n_threads: int, process: int) -> ThreadPoolExecutor:
     """Threads of this process: a forked one has none of its parent's."""
     n_before = torch.get_num_threads()
     pool = ThreadPoolExecutor(n_threads, "vennvi", initializer=_one_thread_each)
-    everyone = threading.Barrier(n_threads)  # so that each of them is there
+    everyone = threading.Barrier(n_threads, timeout=60)  # so that each of them is there
     list(pool.map(lambda _: everyone.wait(), range(n_threads)))
     torch.set_num_threads(n_before)  # what threads of others start with is not changed
     return pool

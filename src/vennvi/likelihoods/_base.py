@@ -71,7 +71,7 @@ class Likelihood(nn.Module, ABC):
     #: Whether the probability is a product over features, so that a random subset of them can stand for all.
     factorises = False
     #: Whether :meth:`score` shares its work out among threads itself.
-    shares_out = True
+    shares_out = False
     #: What the explained fraction of :meth:`unit_deviance` is called.
     measure: Literal["R2", "deviance"] = "deviance"
     #: Mean of each feature over the training cells, shape ``(n_features,)``.

@@ -21,6 +21,7 @@ class BernoulliLikelihood(Likelihood):
 
     fits = ("binary",)
     factorises = True
+    shares_out = True
 
     def initial_bias(self) -> Tensor:
         return self.mean.clamp(1e-4, 1 - 1e-4).logit()

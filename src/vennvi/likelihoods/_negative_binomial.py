@@ -21,6 +21,7 @@ class NegativeBinomialLikelihood(Likelihood):
     """
 
     fits = ("counts", "binary")
+    shares_out = True  # unless entries are missing
     total: Tensor
 
     def __init__(self, n_features: int, use_size: bool = True):

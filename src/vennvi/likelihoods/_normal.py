@@ -26,6 +26,7 @@ class NormalLikelihood(Likelihood):
 
     fits = ("real", "counts", "binary")
     factorises = True
+    shares_out = True
     measure = "R2"
     sd: Tensor
     varies: Tensor

@@ -18,6 +18,7 @@ class PoissonLikelihood(Likelihood):
 
     fits = ("counts", "binary")
     factorises = True
+    shares_out = True
 
     def initial_bias(self) -> Tensor:
         return self.mean.clamp_min(1e-6).log()
