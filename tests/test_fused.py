@@ -211,6 +211,10 @@ def test_threads_report_errors_and_know_their_process(monkeypatch):
     first, second = in_threads(lambda _: threading.get_ident(), [0, 1])
     assert first == threading.get_ident() != second
     assert in_threads(lambda _: torch.get_num_threads(), [0, 1]) == [1, 1]
+    others = []
+    thread = threading.Thread(target=lambda: others.append(torch.get_num_threads()))
+    thread.start(), thread.join()
+    assert others == [2], "what threads of others start with is not changed"
     monkeypatch.setattr("os.getpid", lambda: -1)  # as in a forked process, which has none of these threads
     assert second != in_threads(lambda _: threading.get_ident(), [0, 1])[1]
 

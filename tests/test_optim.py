@@ -39,6 +39,7 @@ def test_shares_of_threads_are_torchs(changed, monkeypatch):
     """Three parameters of which two are dealt out, and one that has no gradient in some steps."""
     monkeypatch.setattr(optim, "_MANY", 10)
     monkeypatch.setattr(optim, "n_shares", lambda device, nanoseconds: 3)
+    monkeypatch.setattr(optim, "n_threads", lambda: 3)
     torch.manual_seed(0)
     ours, theirs = ([torch.nn.Parameter(torch.ones(shape)) for shape in ((4, 3), (2,), (5, 5))] for _ in range(2))
     a, b = RowAdam(ours, lr=0.01, fused=True, **changed), torch.optim.Adam(theirs, lr=0.01, **changed)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 from vennvi._runs import lie_in_place, runs_of, shares
-from vennvi.fused import in_threads, n_shares
+from vennvi.fused import in_threads, n_shares, n_threads
 
 #: About how long a thread takes to update a number.
 _NANOSECONDS = 0.6
@@ -69,7 +69,7 @@ class RowAdam(torch.optim.Adam):
     def _update_wide(self, group: dict) -> list[tuple[Tensor, Tensor]]:
         """Update wide parameters of a CPU, if that is worth several threads; returns, and takes from them, the gradients used."""
         scaled = getattr(self, "grad_scale", None) is not None or getattr(self, "found_inf", None) is not None
-        if scaled or not group["fused"] or group["amsgrad"] or group.get("decoupled_weight_decay"):
+        if n_threads() == 1 or scaled or not group["fused"] or group["amsgrad"] or group.get("decoupled_weight_decay"):
             return []
         wide = [p for p in group["params"] if p.numel() >= _MANY and p.device.type == "cpu" and p.grad is not None]
         if n_shares(torch.device("cpu"), _NANOSECONDS * sum(p.numel() for p in wide)) == 1:

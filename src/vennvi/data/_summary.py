@@ -13,7 +13,7 @@ from scipy import sparse
 from vennvi.data._dataset import by_rows
 
 #: Rows read at a time: bounds the memory that a backed or sparse matrix costs.
-_CHUNK = 4096
+_CHUNK = 1024
 
 
 @dataclass(frozen=True)

@@ -35,15 +35,16 @@ def in_threads(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Re
     is_inference = torch.is_inference_mode_enabled()
 
     def apart(part: Part) -> Result:
-        with _at_hand(1), torch.inference_mode(is_inference), torch.set_grad_enabled(False):
-            return work(part)  # which is not shared out again: the others are busy
+        with torch.inference_mode(is_inference), torch.set_grad_enabled(False):
+            return work(part)
 
-    if (n := _n_threads()) == 1:
+    if (n := n_threads()) == 1:
         return [apart(part) for part in parts]
     others = _pool(n - 1, os.getpid())
     results = [others.submit(apart, part) for part in parts[1:]]
     try:
-        first = apart(parts[0])
+        with _at_hand(1):  # nor is a part shared out again: the others are busy
+            first = apart(parts[0])
     finally:
         wait(results)
     return [first, *(result.result() for result in results)]
@@ -56,7 +57,7 @@ def others_at_hand() -> Iterator[None]:
     OpenMP's threads wait for the next operation at full speed, for some milliseconds after each that they took part in, and
     would take the cores from those that have work.
     """
-    with _at_hand(_n_threads()):
+    with _at_hand(n_threads()):
         yield
 
 
@@ -73,10 +74,11 @@ def _at_hand(n: int) -> Iterator[None]:
 
 def n_shares(device: torch.device, nanoseconds: float) -> int:
     """Threads among which work that takes one so long is worth being shared out; 1 on a GPU."""
-    return max(min(_n_threads(), int(nanoseconds / _WORTH_A_THREAD)), 1) if device.type == "cpu" else 1
+    return max(min(n_threads(), int(nanoseconds / _WORTH_A_THREAD)), 1) if device.type == "cpu" else 1
 
 
-def _n_threads() -> int:
+def n_threads() -> int:
+    """Threads that work can be shared out among."""
     return _AT_HAND.get() or torch.get_num_threads()
 
 
