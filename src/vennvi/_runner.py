@@ -74,7 +74,7 @@ class SharedPrivateTrainRunner(TrainRunner):
             super().__call__()
 
     def _shares_out(self, manager: AnnDataManager | None) -> bool:
-        """Whether all that takes long is shared out among threads: not among several processes, nor the reading of wide dense data."""
+        """Whether all that takes long is shared out: not if there are several processes, or wide dense data to prepare."""
         module = self.model.module
         if self.trainer.strategy.root_device.type != "cpu" or self.trainer.num_devices > 1 or not module.shares_out:
             return False

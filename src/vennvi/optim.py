@@ -14,8 +14,8 @@ from torch.optim.adam import adam
 from vennvi._runs import lie_in_place, runs_of, shares
 from vennvi.fused import in_threads, n_shares, n_threads
 
-#: About how long a thread takes to update a number.
-_NANOSECONDS = 0.6
+#: About how many nanoseconds one thread takes to update a number.
+_UPDATE_NS = 0.6
 #: Numbers of a parameter that is dealt out to threads; torch updates all others in one go.
 _MANY = 2**16
 
@@ -72,7 +72,7 @@ class RowAdam(torch.optim.Adam):
         if n_threads() == 1 or scaled or not group["fused"] or group["amsgrad"] or group.get("decoupled_weight_decay"):
             return []
         wide = [p for p in group["params"] if p.numel() >= _MANY and p.device.type == "cpu" and p.grad is not None]
-        if n_shares(torch.device("cpu"), _NANOSECONDS * sum(p.numel() for p in wide)) == 1:
+        if n_shares(torch.device("cpu"), _UPDATE_NS * sum(p.numel() for p in wide)) == 1:
             return []
         used, updates = [], []
         for parameter in wide:
@@ -116,9 +116,10 @@ class RowAdam(torch.optim.Adam):
         """Torch's functional Adam, by as many threads as are worth it."""
         beta1, beta2 = group["betas"]
 
+        if not updates:
+            return
+
         def update(some: Sequence[_Update]) -> None:
-            if not some:
-                return
             parameters, gradients, exp_avgs, exp_avg_sqs = map(list, zip(*(u.tensors for u in some), strict=True))
             adam(
                 parameters, gradients, exp_avgs, exp_avg_sqs, [], [u.before.clone() for u in some],
@@ -128,7 +129,7 @@ class RowAdam(torch.optim.Adam):
             )  # fmt: skip
 
         bounds = list(accumulate((u.tensors[0].numel() for u in updates), initial=0))  # of their numbers, end to end
-        n = n_shares(updates[0].tensors[0].device, _NANOSECONDS * bounds[-1]) if updates else 1
+        n = n_shares(updates[0].tensors[0].device, _UPDATE_NS * bounds[-1])
         if n == 1 or not all(each.is_contiguous() for u in updates for each in u.tensors):
             update(updates)
             return

@@ -15,7 +15,7 @@ from vennvi._sparse import EntriesInBlocks, SparseColumns
 from vennvi.fused._elementwise import Rule
 from vennvi.fused._gradients import empty_gradient, scaled
 from vennvi.fused._products import products_of
-from vennvi.fused._threads import MULTIPLY, in_threads, n_shares
+from vennvi.fused._threads import PRODUCT_NS, in_threads, n_shares
 
 #: Outputs held at a time: a CPU takes longer with more than its caches hold, and with many small blocks; a GPU needs more
 #: to be busy.
@@ -121,7 +121,7 @@ class _BlockwiseScore(torch.autograd.Function):
             width = max(_BLOCK.get(hidden.device.type, _BLOCK["cuda"]) // max(n_outputs, 1), 64)
             runs = [slice(0, len(held[0]))] if runs is None else runs
             n_chosen = length_of(runs)
-            n_parts = n_shares(hidden.device, 3 * MULTIPLY * n_outputs * n_hidden * n_chosen)
+            n_parts = n_shares(hidden.device, 3 * PRODUCT_NS * n_outputs * n_hidden * n_chosen)
             dealt = [shares(share, -(-length_of(share) // width)) for share in shares(runs, n_parts)]
             places = _places(length_of(block) for blocks in dealt for block in blocks)
             parts = [[(block, next(places)) for block in blocks] for blocks in dealt]

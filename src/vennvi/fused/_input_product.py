@@ -13,7 +13,7 @@ from torch.nn.functional import embedding_bag
 from vennvi._runs import pieces, shares
 from vennvi._sparse import is_sparse, pattern_of
 from vennvi.fused._gradients import empty_gradient
-from vennvi.fused._threads import MULTIPLY, MULTIPLY_SPARSE, in_threads, n_shares
+from vennvi.fused._threads import PRODUCT_NS, SPARSE_PRODUCT_NS, in_threads, n_shares
 
 #: Rows of the weight whose gradient is made at a time.
 _ROWS = 2**12
@@ -60,7 +60,7 @@ def worth_sharing(x: Tensor, weight: Tensor) -> bool:
     """Whether threads had better share out the product of a dense minibatch too; not one in bfloat16."""
     if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
-    return n_shares(x.device, MULTIPLY * x.shape[0] * weight.numel()) > 1
+    return n_shares(x.device, PRODUCT_NS * x.shape[0] * weight.numel()) > 1
 
 
 def _summed(columns: Tensor, rows: Tensor, starts: Tensor, values: Tensor) -> Tensor:
@@ -69,6 +69,8 @@ def _summed(columns: Tensor, rows: Tensor, starts: Tensor, values: Tensor) -> Te
 
 
 class _InputProduct(torch.autograd.Function):
+    """The product on a CPU, in single precision; only the weight gets a gradient."""
+
     @staticmethod
     @torch.autocast("cpu", enabled=False)
     def forward(ctx: Any, x: Tensor, weight: Tensor, coefficients: Tensor | None, loadings: Tensor | None) -> Tensor:
@@ -93,7 +95,7 @@ class _InputProduct(torch.autograd.Function):
 
         in_threads(multiply, shares([slice(0, x.shape[0])], n_shares(x.device, _nanoseconds(x, weight.shape[1]))))
         if coefficients is not None and loadings is not None:
-            dealt = shares([slice(0, n_input)], n_shares(x.device, MULTIPLY * len(loadings) * weight.numel()))
+            dealt = shares([slice(0, n_input)], n_shares(x.device, PRODUCT_NS * len(loadings) * weight.numel()))
             mapped = functools.reduce(torch.add, in_threads(map_loadings, dealt))
             product.addmm_(coefficients, mapped, alpha=-1)
         return product
@@ -132,4 +134,4 @@ class _InputProduct(torch.autograd.Function):
 
 def _nanoseconds(x: Tensor, n_output: int) -> float:
     """About how long a product takes."""
-    return n_output * (MULTIPLY_SPARSE * x.values().numel() if is_sparse(x) else MULTIPLY * x.numel())
+    return n_output * (SPARSE_PRODUCT_NS * x.values().numel() if is_sparse(x) else PRODUCT_NS * x.numel())

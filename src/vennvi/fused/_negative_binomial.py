@@ -14,7 +14,7 @@ from vennvi._runs import pieces, shares
 from vennvi._sparse import is_sparse, pattern_of
 from vennvi.fused._gradients import empty_gradient, scaled
 from vennvi.fused._products import add_product, factor_dtype
-from vennvi.fused._threads import MULTIPLY, in_threads, n_shares
+from vennvi.fused._threads import PRODUCT_NS, in_threads, n_shares
 
 #: Outputs that the elementwise work is done on at a time there, so that they stay in the cache.
 _BLOCK = 2**18
@@ -111,6 +111,8 @@ class _OfTheta:
 
 
 class _Score(torch.autograd.Function):
+    """Cells first, for all but the layer's own gradient; then features, for that."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -127,7 +129,7 @@ class _Score(torch.autograd.Function):
         (n_terms, n, n_hidden), n_features = hidden.shape, len(weight)
         n_outputs = max(n_terms * n_features, 1)  # of a cell
         height = max(_BLOCK // n_outputs, 1) if hidden.device.type == "cpu" else max(n, 1)
-        nanoseconds = MULTIPLY * n * n_outputs * n_hidden
+        nanoseconds = PRODUCT_NS * n * n_outputs * n_hidden
         with torch.autocast(hidden.device.type, enabled=False):
             w, functions, g = weight.to(dtype), _OfTheta.of(theta), row_weight.unsqueeze(-1)
             o, rows = hidden.new_empty(n_terms, n, n_features), hidden.new_empty(n_terms, n)
@@ -135,16 +137,16 @@ class _Score(torch.autograd.Function):
 
             def score_cells(share: list[slice]) -> Tensor:
                 by_theta = torch.zeros_like(theta)
+                into = by_theta if with_gradient else None
                 for cells in share:
-                    h, counted = hidden[:, cells].flatten(0, 1), counts.of_rows(cells, n)
+                    h = hidden[:, cells].flatten(0, 1)
                     o[:, cells] = add_product(bias.repeat(len(h), 1), h, w.T).view(n_terms, -1, n_features)
                     for block in pieces([cells], height):
-                        given = counts.of_rows(block, n), functions, row_weight[:, block]
+                        counted = counts.of_rows(block, n)
                         rows[:, block] = _score_means(
-                            o[:, block], rate[block], *given, by_theta if with_gradient else None
+                            o[:, block], rate[block], counted, functions, row_weight[:, block], into
                         )
-                    given = counted, functions, row_weight[:, cells]
-                    rows[:, cells] += _score_counts(*given, by_theta if with_gradient else None)
+                    rows[:, cells] += _score_counts(counts.of_rows(cells, n), functions, row_weight[:, cells], into)
                     if by_hidden is not None:  # the outputs are their own derivatives by now
                         d = add_product(torch.zeros_like(h), o[:, cells].flatten(0, 1), w)
                         by_hidden[:, cells] = d.view(n_terms, -1, n_hidden).mul_(g[:, cells])

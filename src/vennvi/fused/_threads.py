@@ -16,8 +16,8 @@ import torch
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
-#: About how long one thread takes, in nanoseconds: to multiply and add in a matrix product, and in a sparse one.
-MULTIPLY, MULTIPLY_SPARSE = 0.02, 0.1
+#: About how many nanoseconds one thread takes to multiply and add two numbers: in a matrix product, and in a sparse one.
+PRODUCT_NS, SPARSE_PRODUCT_NS = 0.02, 0.1
 #: Nanoseconds that are worth a thread of its own: some times as many as waking it takes.
 _WORTH_A_THREAD = 300_000
 _AT_HAND: ContextVar[int | None] = ContextVar("threads at hand", default=None)
@@ -43,7 +43,7 @@ def in_threads(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Re
     others = _pool(n - 1, os.getpid())
     results = [others.submit(apart, part) for part in parts[1:]]
     try:
-        with _at_hand(1):  # nor is a part shared out again: the others are busy
+        with _at_hand(1):  # so that it does not share its part out again: the others are busy
             first = apart(parts[0])
     finally:
         wait(results)

@@ -62,7 +62,7 @@ class TrainMixin(UnsupervisedTrainingMixin):
         after a quarter of ``max_epochs``, 100 at most; unless ``plan_kwargs`` says otherwise (``n_epochs_kl_warmup``,
         ``n_steps_kl_warmup``, ``min_kl_weight``, ``max_kl_weight``). The curves are in ``model.history`` afterwards: one
         for each reconstruction term and each KL, ``elbo_*``, ``train_loss``. On a CPU, the threads that
-        :func:`torch.get_num_threads` counts share out what takes long; a callback finds that its own operations are on one.
+        :func:`torch.get_num_threads` counts share out what takes long; a callback finds its own operations on one, as a rule.
 
         Parameters
         ----------
