@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 from sklearn.cross_decomposition import CCA
 
+from vennvi import _singular
 from vennvi.canonical import canonical_projections
 
 
@@ -65,6 +66,19 @@ def test_sparse_is_dense():
     )
     for m in x:
         np.testing.assert_allclose(np.abs(variates(x, dense)[m]), np.abs(variates(x, thin)[m]), atol=1e-4)
+
+
+def test_threads_change_no_sign(monkeypatch):
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(700, 6))
+    x = {
+        m: sparse.csr_array(rng.poisson(np.exp(0.4 * shared @ rng.normal(size=(6, 600)) - 1)), dtype="f4") for m in "ab"
+    }
+    one = canonical_projections(x, everyone(x), 700, n_canonical=12, n_components=30)
+    monkeypatch.setattr(_singular, "n_shares", lambda *_: 3)
+    three = canonical_projections(x, everyone(x), 700, n_canonical=12, n_components=30)
+    for m in x:
+        np.testing.assert_allclose(three[m].weight, one[m].weight, atol=0.02 * np.abs(one[m].weight).max())
 
 
 @pytest.mark.parametrize("n_features", [20, 1100], ids=["narrow", "wide"])

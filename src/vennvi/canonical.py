@@ -25,9 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import eigh
-from scipy.sparse.linalg import LinearOperator, svds
 from sklearn.isotonic import isotonic_regression
 from threadpoolctl import threadpool_limits
+
+from vennvi._singular import Standardised, leading_singular
 
 Array = NDArray[np.floating]
 Matrices = Mapping[str, "Array | sparse.csr_array"]
@@ -44,7 +45,7 @@ _RARE = 0.03
 #: Around many small products: of several threads each would wait for the others, ten times as long on a busy machine.
 _one_thread = partial(threadpool_limits, limits=1, user_api="blas")
 #: Rows of a sparse matrix that are squared at a time.
-_ROWS = 1024
+_ROWS = 256
 #: Entries of a dense matrix that are in double precision at a time.
 _BLOCK = 2**18
 
@@ -132,8 +133,10 @@ def canonical_projections(
         total = grams.total()
         weights = _variates(total, k, ridge, n_canonical)
         agreement = {m: _unsorted(profile[m], order) for m, order in _own_order(weights, total).items()}
+    in_features = {m: scales[m][:, None] * _times(maps.pop(m)[:, : len(w)], w) for m, w in weights.items()}
+    signs = _signs(in_features)
     for m, x in matrices.items():
-        weight = (maps[m][:, : len(weights[m])] * scales[m][:, None]) @ weights[m]
+        weight = in_features[m] * signs
         variates = np.concatenate([_times(part, weight) for part in _in_double(x)]) - means[m] @ weight
         sd = variates.std(axis=0)
         scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 1e-12)
@@ -166,10 +169,11 @@ def _nothing(n_features: int, n_canonical: int) -> Projection:
 def _moments(x) -> tuple[Array, Array]:
     """Mean of every feature, and what brings its variance to about 1."""
     if sparse.issparse(x):
-        mean = np.asarray(x.mean(axis=0), dtype=np.float64).ravel()
-        squares = np.zeros(x.shape[1])
-        for start in range(0, x.shape[0], _ROWS):  # squares of all entries at once would be as large as the matrix
-            squares += np.asarray(x[start : start + _ROWS].power(2).sum(axis=0)).ravel() / x.shape[0]
+        mean, squares = np.zeros(x.shape[1]), np.zeros(x.shape[1])
+        for start in range(0, x.shape[0], _ROWS):  # all entries at once in double precision would be twice the matrix
+            rows = x[start : start + _ROWS].astype(np.float64)
+            mean += np.asarray(rows.sum(axis=0)).ravel() / x.shape[0]
+            squares += np.asarray(rows.power(2).sum(axis=0)).ravel() / x.shape[0]
     else:
         mean = x.mean(axis=0, dtype=np.float64)
         squares = np.einsum("ij,ij->j", x, x, dtype=np.float64) / len(x)
@@ -209,23 +213,11 @@ def _components(x, mean: Array, scale: Array, k: int, seed: int) -> tuple[Array,
         left, values, right = np.linalg.svd(dense, full_matrices=False)
         left, values, right = left[:, :k], values[:k], right[:k]
     else:
-        ones = np.ones(x.shape[0])
-        shift = mean * scale
-        operator = LinearOperator(
-            shape=x.shape,
-            dtype=x.dtype,
-            matvec=lambda v: _times(x, scale * v) - (shift @ v) * ones,
-            rmatvec=lambda u: scale * _times(x.T, u) - shift * u.sum(),
-            matmat=lambda v: _times(x, scale[:, None] * v) - shift @ v,
-            rmatmat=lambda u: scale[:, None] * _times(x.T, u) - np.outer(shift, u.sum(axis=0)),
-        )
         with _one_thread():
-            left, values, right = svds(operator, k=k, random_state=seed)
-        order = np.argsort(values)[::-1]
-        left, values, right = left[:, order], values[order], right[order]
+            left, values, right = leading_singular(Standardised(x, mean, scale), k, seed)
+        right = right.T
     keep = values > 1e-6 * values.max(initial=1e-12)
-    left, values, right = (part.astype(np.float64) for part in (left, values, right))
-    return left[:, keep] * values[keep], right[keep].T
+    return (left[:, keep] * values[keep]).astype(np.float64), right[keep].T
 
 
 def _residual(scores: Array, nuisance: Array) -> Array:
@@ -291,6 +283,12 @@ def _variates(gram: Mapping, k: int, ridge: float, n_canonical: int) -> dict[str
         weights[m] = whiten[m][:, None] * vectors[start : start + len(whiten[m])]
         start += len(whiten[m])
     return weights
+
+
+def _signs(weights: Mapping[str, Array]) -> Array:
+    """Sign of each variate that makes its weights skew to the right: eigenvectors have either sign, as rounding falls."""
+    skewness = [(w**3).sum(axis=0) / np.clip((np.abs(w) ** 3).sum(axis=0), 1e-300, None) for w in weights.values()]
+    return np.where(np.sum(skewness, axis=0) < 0, -1.0, 1.0)
 
 
 def _correlations(weights: Mapping[str, Array], gram: Mapping) -> dict[str, Array]:

@@ -9,7 +9,7 @@ from vennvi.fused._blockwise import blockwise_score
 from vennvi.fused._elementwise import bernoulli, normal, poisson
 from vennvi.fused._input_product import input_product, worth_sharing
 from vennvi.fused._negative_binomial import negative_binomial_score
-from vennvi.fused._threads import in_threads, n_shares, n_threads, others_at_hand
+from vennvi.fused._threads import in_threads, n_shares, n_threads, on_one_thread, others_at_hand
 
 __all__ = [
     "bernoulli",
@@ -20,6 +20,7 @@ __all__ = [
     "n_threads",
     "negative_binomial_score",
     "normal",
+    "on_one_thread",
     "others_at_hand",
     "poisson",
     "worth_sharing",

@@ -14,7 +14,6 @@ are read, and summed when all blocks are done.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -95,15 +94,12 @@ def _bernoulli(
 def _sum_of_logs(p: Tensor, lowest: float) -> Tensor:
     """Sum of the logarithms of probabilities over the first dimension, by the logarithms of products of several.
 
-    Of as many as cannot underflow, 2, 4, 8, 16 or 32, given that no log-odds is below the lowest.
+    Of as many, 32 at most, as cannot underflow, given that no log-odds is below the lowest.
     """
-    rest = p.new_zeros(p.shape[1:])
-    for _ in range(int(math.log2(_LOG_SMALLEST / min(lowest, _LOG_SMALLEST / 32)))):
-        half = len(p) // 2
-        if len(p) % 2:
-            rest = rest + p[-1].log()
-        p = p[:half] * p[half : 2 * half]
-    return rest + p.log_().sum(0)
+    together = max(int(_LOG_SMALLEST / min(lowest, _LOG_SMALLEST / 32)), 1)
+    whole = len(p) - len(p) % together
+    products = p[:whole].view(-1, together, *p.shape[1:]).prod(1)
+    return torch.cat([products, p[whole:]]).log_().sum(0)
 
 
 def _poisson(

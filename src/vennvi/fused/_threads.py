@@ -62,6 +62,13 @@ def others_at_hand() -> Iterator[None]:
 
 
 @contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Operations of this thread are on one thread meanwhile, and nothing is shared out."""
+    with _at_hand(1):
+        yield
+
+
+@contextmanager
 def _at_hand(n: int) -> Iterator[None]:
     before, at_hand = torch.get_num_threads(), _AT_HAND.set(n)
     torch.set_num_threads(1)
