@@ -55,7 +55,8 @@ class Projection:
     """Canonical variates of one modality, ``(x - mean) @ weight``, of unit variance over the cells they were fitted on."""
 
     weight: Array
-    """Shape ``(n_features, n_canonical)``."""
+    """Shape ``(n_features, n_canonical)``. Of a variate's two signs it is the one that makes the weights of all modalities
+    together skew to the right."""
     mean: Array
     """Shape ``(n_features,)``."""
     agreement: Array
