@@ -177,7 +177,7 @@ def test_write_latents_survives_a_round_trip_and_scanpy(cls, tmp_path):
     for data, rep in [(mdata, "X_shared_v"), *((mdata[m], "X_private_v") for m in mdata.mod)]:
         sc.pp.neighbors(data, use_rep=rep, n_neighbors=5)
         sc.tl.leiden(data, flavor="igraph", n_iterations=2, directed=False)
-        sc.tl.umap(data, maxiter=5)
+        sc.tl.umap(data, maxiter=5, init_pos="random")  # the spectral one may fail on a part of five cells
         assert data.obsm["X_umap"].shape == (data.n_obs, 2)
 
 
