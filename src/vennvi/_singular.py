@@ -16,15 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
-from torch.nn.functional import embedding_bag
 
-from vennvi.fused import in_threads, n_shares, on_one_thread
+from vennvi.fused import in_threads, n_shares, on_one_thread, sums_of_rows
 
 Array = NDArray[np.floating]
 
 #: Vectors multiplied at a time.
 _BLOCK = 16
-#: Vectors that are held before a restart, over those wanted.
+#: Vectors that are held before a restart, for each one wanted.
 _HELD = 3
 #: Largest residual of :math:`A A^\top u = \sigma^2 u`, relative to :math:`\sigma^2` (or, if that is larger, to the rounding of the
 #: largest one).
@@ -59,26 +58,24 @@ class Standardised:
     def __init__(self, x: Any, mean: Array, scale: Array):
         self.shape, self.dtype = x.shape, np.result_type(x.dtype, np.float32)
         self._scale, self._shift = scale[:, None], mean * scale
-        self._parts = _shares_of(x.tocsr()) if sparse.issparse(x) else [x]
-        self._starts = np.cumsum([0, *(part.shape[0] for part in self._parts)])
+        self._parts = _shares_of(x.tocsr()) if sparse.issparse(x) else [(slice(0, len(x)), x)]
 
     def times(self, v: Array) -> Array:
         """Product :math:`A v`, shape ``(n, k)`` for ``(d, k)``."""
         scaled = np.ascontiguousarray(self._scale * v, dtype=self.dtype)
-        product = np.concatenate(in_threads(lambda part: _product(part, scaled), self._parts))
+        product = np.concatenate(in_threads(lambda part: _product(part[1], scaled), self._parts))
         return product - (self._shift @ v).astype(self.dtype)
 
     def transposed_times(self, u: Array) -> Array:
         r"""Product :math:`A^\top u`, shape ``(d, k)`` for ``(n, k)``."""
         u = u.astype(self.dtype, copy=False)
-        numbered = list(enumerate(self._parts))
-        parts = in_threads(lambda each: each[1].T @ u[self._starts[each[0]] : self._starts[each[0] + 1]], numbered)
-        product = self._scale * functools.reduce(np.add, parts) - np.outer(self._shift, u.sum(axis=0, dtype=np.float64))
+        sums = in_threads(lambda part: part[1].T @ u[part[0]], self._parts)
+        product = self._scale * functools.reduce(np.add, sums) - np.outer(self._shift, u.sum(axis=0, dtype=np.float64))
         return product.astype(self.dtype, copy=False)
 
 
-def _shares_of(x: sparse.csr_array) -> list[sparse.csr_array]:
-    """Rows of a CSR matrix in shares of about as many stored entries, one a thread, without a copy of them."""
+def _shares_of(x: sparse.csr_array) -> list[tuple[slice, sparse.csr_array]]:
+    """Rows of a CSR matrix, which and what they hold, in shares of about as many stored entries, one a thread, not copied."""
     n = min(n_shares(torch.device("cpu"), _PRODUCT_NS * _BLOCK * x.nnz), _MAX_SHARES)
     wanted = np.linspace(0, x.nnz, n + 1)
     cuts = np.searchsorted(x.indptr, wanted[1:-1])
@@ -87,7 +84,8 @@ def _shares_of(x: sparse.csr_array) -> list[sparse.csr_array]:
     for start, stop in pairwise(bounds):
         stored = slice(x.indptr[start], x.indptr[stop])
         starts = x.indptr[start : stop + 1] - x.indptr[start]
-        parts.append(sparse.csr_array((x.data[stored], x.indices[stored], starts), shape=(stop - start, x.shape[1])))
+        part = sparse.csr_array((x.data[stored], x.indices[stored], starts), shape=(stop - start, x.shape[1]))
+        parts.append((slice(start, stop), part))
     return parts
 
 
@@ -97,18 +95,28 @@ def _product(x: Any, v: Array) -> Array:
         return x @ v
     columns, vectors, starts, values = map(torch.from_numpy, (x.indices, v, x.indptr, x.data))
     with on_one_thread():  # the others of OpenMP do not survive a fork
-        product = embedding_bag(
-            columns, vectors, starts, mode="sum", per_sample_weights=values, include_last_offset=True
-        )
-    return product.numpy()
+        return sums_of_rows(columns, vectors, starts, values).numpy()
 
 
 def leading_singular(a: Standardised, k: int, seed: int) -> tuple[Array, Array, Array]:
-    r"""The ``k`` largest singular values of :math:`A` and their vectors: left ``(n, k)``, values ``(k,)``, right ``(d, k)``.
+    r"""The ``k`` largest singular values of :math:`A`, falling, and their vectors, :math:`A v = \sigma u`.
 
-    Values fall. Vectors of values that hardly differ may be mixed with each other, and have either sign: the space they
+    Vectors of values that hardly differ may be mixed with each other, and have either sign: the space they
     span is what is found. In single precision, values below some thousandths of the largest are rounding, and those of
     zero have no vectors on the wider side.
+
+    Parameters
+    ----------
+    a
+        The matrix, shape ``(n, d)``.
+    k
+        Number of values, ``min(n, d)`` at most.
+    seed
+        Seed of the first block.
+
+    Returns
+    -------
+    Left vectors ``(n, k)``, values ``(k,)`` and right vectors ``(d, k)``, the vectors in the precision of the matrix.
 
     Raises
     ------
@@ -123,14 +131,15 @@ def leading_singular(a: Standardised, k: int, seed: int) -> tuple[Array, Array, 
     >>> np.allclose(leading_singular(a, 3, seed=0)[1], np.linalg.svd(x)[1][:3])
     True
     """
-    there, back = (a.transposed_times, a.times) if a.shape[0] <= a.shape[1] else (a.times, a.transposed_times)
+    is_wide = a.shape[0] <= a.shape[1]
+    there, back = (a.transposed_times, a.times) if is_wide else (a.times, a.transposed_times)
     of_narrow = _leading_eigenvectors(lambda u: back(there(u)), min(a.shape), k, a.dtype, seed)
     of_wide = _by_blocks(there, of_narrow)
     values = np.sqrt(np.einsum("ij,ij->j", of_wide, of_wide, dtype=np.float64))
     order = np.argsort(-values, kind="stable")
     values, of_narrow, of_wide = values[order], of_narrow[:, order], of_wide[:, order]
     of_wide /= np.where(values > 0, values, 1.0).astype(a.dtype)
-    left, right = (of_narrow, of_wide) if a.shape[0] <= a.shape[1] else (of_wide, of_narrow)
+    left, right = (of_narrow, of_wide) if is_wide else (of_wide, of_narrow)
     return left, values, right
 
 
@@ -142,8 +151,8 @@ def _by_blocks(times: Callable[[Array], Array], vectors: Array) -> Array:
 
 def _leading_eigenvectors(times: Callable[[Array], Array], size: int, k: int, dtype: np.dtype, seed: int) -> Array:
     """Eigenvectors of the ``k`` largest eigenvalues of a positive semi-definite matrix, ``(size, k)``, falling."""
-    kept = (-(-k // _BLOCK) + 1) * _BLOCK  # whole blocks
-    width = min(max(-(-_HELD * k // _BLOCK) * _BLOCK, kept + 4 * _BLOCK), size)
+    kept = _whole_blocks(k) + _BLOCK
+    width = min(max(_whole_blocks(_HELD * k), kept + 4 * _BLOCK), size)
     basis = np.empty((size, width), dtype, order="F")
     projected = np.zeros((width, width))  # the matrix, in the basis
     block = np.linalg.qr(np.random.default_rng(seed).standard_normal((size, min(_BLOCK, width))))[0].astype(dtype)
@@ -171,8 +180,12 @@ def _leading_eigenvectors(times: Callable[[Array], Array], size: int, k: int, dt
             return basis @ vectors[:, :k].astype(dtype)
         n, n_restarts = kept, n_restarts + 1
         basis[:, :n] = basis @ vectors[:, :n].astype(dtype)
-        projected[:] = 0.0
-        np.fill_diagonal(projected[:n, :n], values[:n])
+        projected[:n, :n] = np.diag(values[:n])
+
+
+def _whole_blocks(n: int) -> int:
+    """The number of vectors, rounded up to whole blocks."""
+    return -(-n // _BLOCK) * _BLOCK
 
 
 def _remove(vectors: Array, basis: Array) -> Array:

@@ -44,7 +44,7 @@ _TOLERANCE = 0.95
 _RARE = 0.03
 #: Around many small products: of several threads each would wait for the others, ten times as long on a busy machine.
 _one_thread = partial(threadpool_limits, limits=1, user_api="blas")
-#: Rows of a sparse matrix that are squared at a time.
+#: Rows of a sparse matrix that are in double precision at a time.
 _ROWS = 256
 #: Entries of a dense matrix that are in double precision at a time.
 _BLOCK = 2**18

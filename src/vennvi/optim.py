@@ -114,10 +114,9 @@ class RowAdam(torch.optim.Adam):
 
     def _update(self, group: dict, updates: Sequence[_Update]) -> None:
         """Torch's functional Adam, by as many threads as are worth it."""
-        beta1, beta2 = group["betas"]
-
         if not updates:
             return
+        beta1, beta2 = group["betas"]
 
         def update(some: Sequence[_Update]) -> None:
             parameters, gradients, exp_avgs, exp_avg_sqs = map(list, zip(*(u.tensors for u in some), strict=True))

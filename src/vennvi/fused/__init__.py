@@ -7,7 +7,7 @@ beside the value, while the block is in the cache, and no more than a block is e
 
 from vennvi.fused._blockwise import blockwise_score
 from vennvi.fused._elementwise import bernoulli, normal, poisson
-from vennvi.fused._input_product import input_product, worth_sharing
+from vennvi.fused._input_product import input_product, sums_of_rows, worth_sharing
 from vennvi.fused._negative_binomial import negative_binomial_score
 from vennvi.fused._threads import in_threads, n_shares, n_threads, on_one_thread, others_at_hand
 
@@ -23,5 +23,6 @@ __all__ = [
     "on_one_thread",
     "others_at_hand",
     "poisson",
+    "sums_of_rows",
     "worth_sharing",
 ]

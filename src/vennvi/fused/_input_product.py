@@ -52,7 +52,9 @@ def input_product(
     reached = torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in others)
     if x.device.type == "cpu" and not reached:
         return _InputProduct.apply(x, weight, coefficients, loadings)
-    product = _summed(pattern_of(x).columns, weight, pattern_of(x).starts, x.values()) if is_sparse(x) else x @ weight
+    product = (
+        sums_of_rows(pattern_of(x).columns, weight, pattern_of(x).starts, x.values()) if is_sparse(x) else x @ weight
+    )
     return product if coefficients is None or loadings is None else product - coefficients @ (loadings @ weight)
 
 
@@ -63,8 +65,8 @@ def worth_sharing(x: Tensor, weight: Tensor) -> bool:
     return n_shares(x.device, PRODUCT_NS * x.shape[0] * weight.numel()) > 1
 
 
-def _summed(columns: Tensor, rows: Tensor, starts: Tensor, values: Tensor) -> Tensor:
-    """Sums of chosen rows times values, one from each start to the next."""
+def sums_of_rows(columns: Tensor, rows: Tensor, starts: Tensor, values: Tensor) -> Tensor:
+    """Sums of chosen rows times values, one from each start to the next, ``(n_starts - 1, n_output)``: a CSR product."""
     return embedding_bag(columns, rows, starts, mode="sum", per_sample_weights=values, include_last_offset=True)
 
 
@@ -87,7 +89,7 @@ class _InputProduct(torch.autograd.Function):
                 of_cells = starts[cells.start : cells.stop + 1]
                 stored = slice(int(of_cells[0]), int(of_cells[-1]))
                 columns, values = pattern_of(x).columns[stored], x.values()[stored]
-                product[cells] = _summed(columns, weight, of_cells - stored.start, values)
+                product[cells] = sums_of_rows(columns, weight, of_cells - stored.start, values)
 
         def map_loadings(share: list[slice]) -> Tensor:
             parts = [loadings[:, rows] @ weight[rows] for rows in share]  # type: ignore[index]
@@ -117,7 +119,7 @@ class _InputProduct(torch.autograd.Function):
                 return x[:, block].T @ by_product
             stored = slice(int(starts[block.start]), int(starts[block.stop]))
             of_block = starts[block.start : block.stop + 1] - stored.start
-            return _summed(by_feature.rows[stored], by_product, of_block, values[stored])
+            return sums_of_rows(by_feature.rows[stored], by_product, of_block, values[stored])
 
         def write(share: list[slice]) -> None:
             for block in pieces(share, _ROWS):  # written while in the cache, to where the gradient stays
