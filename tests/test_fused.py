@@ -9,16 +9,25 @@ import pytest
 import torch
 from scipy import sparse
 from test_likelihoods import KIND, D, N, build, data
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
 from vennvi.data._dataset import csr_tensor
 from vennvi.fused import (
+    LateGradient,
+    Multiply,
+    NumpyMultiply,
     _blockwise,
     _input_product,
+    _multiply,
     _negative_binomial,
     _threads,
+    fastest_multiply,
     in_threads,
     input_product,
+    late_gradients,
+    multiplication,
+    multiplied_by,
     n_shares,
     others_at_hand,
 )
@@ -91,7 +100,7 @@ def test_narrow_blocks_are_really_used(monkeypatch):
     wide = nn.Linear(N_HIDDEN, 200)
     monkeypatch.setitem(_blockwise._BLOCK, "cpu", 1)
     _blockwise.blockwise_score(hidden, wide.weight, wide.bias, (), Rule(spy), torch.zeros(N, 200), None, size, weight)
-    assert widths == [50] * 4
+    assert widths == [66, 67, 67]
 
 
 @pytest.mark.parametrize("in_place", [True, False], ids=["in place", "as on a GPU"])
@@ -142,6 +151,75 @@ def test_products_are_in_the_precision_of_autocast(name, layout):
         torch.testing.assert_close(half, single)
         torch.testing.assert_close(low, single, rtol=0.05, atol=0.02 * float(single.abs().max()))
     assert not torch.equal(found[torch.bfloat16][1], found[torch.float32][1])
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("layout", ["dense", "csr"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_products_by_numpy_are_those_by_torch(name, layout, threads, request):
+    if threads == 2:
+        request.getfixturevalue("two_threads")
+    likelihood, x, size, hidden, layer, weight = setting(name, missing=False)
+    target = likelihood.target(stored(x) if layout == "csr" else x, size)
+    parameters, found = parameters_of(likelihood, layer, hidden), []
+    for multiply in (Multiply(), NumpyMultiply()):
+        with multiplied_by(multiply):
+            total, rows = likelihood.score(hidden, layer, target, weight)
+        found.append([total.detach(), rows, *gradients(total, parameters)])
+    for by_torch, by_numpy in zip(*found, strict=True):
+        torch.testing.assert_close(by_numpy, by_torch, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("amd", "blas", "mkl"), [(True, "scipy-openblas", True), (False, "scipy-openblas", True),
+                                                  (True, "accelerate", True), (True, "openblas", False)])  # fmt: skip
+def test_numpy_multiplies_where_torch_has_no_kernels_for_the_processor(amd, blas, mkl, monkeypatch):
+    monkeypatch.setattr(_multiply, "_is_amd", lambda: amd)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: mkl)
+    monkeypatch.setattr(np, "show_config", lambda mode: {"Build Dependencies": {"blas": {"name": blas}}})
+    assert isinstance(fastest_multiply(), NumpyMultiply) == (amd and mkl and "openblas" in blas)
+
+
+def test_numpy_multiplies_on_one_thread_and_only_meanwhile():
+    def threads():
+        return {blas["filepath"]: blas["num_threads"] for blas in threadpool_info() if blas["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        check_limits(threads)
+
+
+def check_limits(threads):
+    before = threads()
+    assert before
+    assert set(before.values()) == {2}
+    with multiplied_by(NumpyMultiply()):
+        assert set(threads().values()) == {1}
+        assert isinstance(multiplication("cpu"), NumpyMultiply)
+        assert not isinstance(multiplication("cuda"), NumpyMultiply)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert not isinstance(multiplication("cpu"), NumpyMultiply)
+    assert threads() == before
+    assert not isinstance(multiplication("cpu"), NumpyMultiply)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_activations_may_lie_in_any_order(name):
+    likelihood, x, size, hidden, layer, weight = setting(name, missing=False)
+    target, permuted = likelihood.target(x, size), hidden.detach().transpose(0, 1).contiguous().transpose(0, 1)
+    found = []
+    for given in (hidden, permuted.requires_grad_()):
+        total, _ = likelihood.score(given, layer, target, weight)
+        found.append(torch.autograd.grad(total, given)[0])
+    torch.testing.assert_close(found[1], found[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_products_of_other_precisions_are_torchs(dtype):
+    x, weight, c, loadings = (torch.randn(shape).to(dtype) for shape in ((5, 7), (7, 3), (5, 2), (2, 7)))
+    with multiplied_by(NumpyMultiply()):
+        found = input_product(x, weight.requires_grad_(), c, loadings)
+        (gradient,) = torch.autograd.grad(found.sum(), weight)
+    torch.testing.assert_close(found, x @ weight - c @ (loadings @ weight))
+    assert gradient.dtype == dtype
 
 
 @pytest.fixture
@@ -251,7 +329,14 @@ def test_zero_one_data_that_the_model_is_sure_of(log_odds, missing):
 @pytest.mark.parametrize("deflated", [False, True])
 @pytest.mark.parametrize("layout", ["dense", "csr"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_input_product_is_the_dense_one(deflated, layout, threads, parts, request):
+@pytest.mark.parametrize(("wide", "multiply"), [(1, Multiply()), (1000, Multiply()), (1, NumpyMultiply())])
+def test_input_product_is_the_dense_one(deflated, layout, threads, wide, multiply, parts, request, monkeypatch):
+    monkeypatch.setattr(_input_product, "_WIDE", wide)
+    with multiplied_by(multiply):
+        check_input_product(deflated, layout, threads, parts, request)
+
+
+def check_input_product(deflated, layout, threads, parts, request):
     if threads == 2:
         request.getfixturevalue("two_threads")
     rng = np.random.default_rng(0)
@@ -265,9 +350,28 @@ def test_input_product_is_the_dense_one(deflated, layout, threads, parts, reques
     torch.testing.assert_close(input_product(x, weight, *out), meant @ weight)
     (found,) = torch.autograd.grad(input_product(x, weight, *out), weight, by_product)
     torch.testing.assert_close(found, meant.T @ by_product)
+    with late_gradients():
+        product = input_product(x, weight, *out)
+    (late,) = torch.autograd.grad(product, weight, by_product)
+    assert isinstance(late, LateGradient) == (_input_product._WIDE == 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        rows = late.late_rows[1:4] if isinstance(late, LateGradient) else late[1:4]
+        torch.testing.assert_close(rows, found[1:4])
+        torch.testing.assert_close(late + 0, found)
     with torch.no_grad():
         torch.testing.assert_close(input_product(x, weight, *out), meant @ weight)
     assert set(parts) <= {threads}
+
+
+def test_gradients_are_not_late_where_processes_average_them(monkeypatch):
+    monkeypatch.setattr(_input_product, "_WIDE", 1)
+    weight = torch.randn(7, 3, requires_grad=True)
+    for processes in (False, True):
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda processes=processes: processes)
+        with late_gradients():
+            product = input_product(stored(torch.eye(5, 7)), weight)
+        (gradient,) = torch.autograd.grad(product.sum(), weight)
+        assert isinstance(gradient, LateGradient) != processes
 
 
 def test_input_product_reaches_whatever_needs_a_gradient():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
+import numpy as np
 import pytest
 import torch
 
 from vennvi import optim
-from vennvi.fused import in_threads
+from vennvi.fused import LateGradient, Rows, in_threads
 from vennvi.optim import RowAdam
 
 
@@ -168,3 +172,95 @@ def test_a_scaler_is_obeyed_by_rows_as_by_the_rest(fused):
             without.step()
             torch.testing.assert_close(scaled, plain)
             torch.testing.assert_close(dense, plain)
+
+
+def late(weight, factors):
+    """A late gradient: a product that is made some rows at a time; and the calls that made them."""
+    made = []
+    rows = Rows(weight, lambda some: made.append(some) or factors[0][some] @ factors[1])
+    return LateGradient(rows), made
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize(
+    "changed", [{}, {"weight_decay": 0.1}, {"maximize": True}, {"amsgrad": True}, {"fused": False}]
+)
+def test_late_gradients_update_as_the_whole_would(n_threads, changed, monkeypatch):
+    monkeypatch.setattr(optim, "ROWS_AT_A_TIME", 4)
+    monkeypatch.setattr(optim, "n_shares", lambda *_: n_threads)
+    start, steps = torch.randn(11, 3), [(torch.randn(11, 2), torch.randn(2, 3)) for _ in range(3)]
+    weights = [torch.nn.Parameter(start.clone()) for _ in range(2)]
+    options = {"lr": 0.01, "fused": True} | changed
+    ours, torchs = RowAdam([weights[0]], **options), torch.optim.Adam([weights[1]], **options)
+    for factors in steps:
+        gradient, made = late(weights[0], factors)
+        weights[0].grad, weights[1].grad = gradient, factors[0] @ factors[1]
+        ours.step()
+        torchs.step()
+        by_rows = not changed.keys() & {"amsgrad", "fused"}
+        assert (len(made) > 2) == by_rows
+        torch.testing.assert_close(weights[0].grad + 0, weights[1].grad)
+    torch.testing.assert_close(weights[0], weights[1])
+    for key, value in torchs.state[weights[1]].items():
+        torch.testing.assert_close(ours.state[weights[0]][key], value)
+
+
+def test_a_late_gradient_is_a_tensor_to_everyone_else():
+    """Autograd hands it over as it is and adds others to it; norms and clipping read and write the whole."""
+    factors = torch.randn(5, 2), torch.randn(2, 3)
+    whole = factors[0] @ factors[1]
+
+    class Late(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, weight):
+            ctx.weight = weight.detach()
+            return weight.sum()
+
+        @staticmethod
+        def backward(ctx, _):
+            return late(ctx.weight, factors)[0]
+
+    weight = torch.nn.Parameter(torch.randn(5, 3))
+    Late.apply(weight).backward()
+    assert isinstance(weight.grad, LateGradient)
+    assert weight.grad.shape == whole.shape
+    torch.testing.assert_close(weight.grad.norm(), whole.norm())
+    torch.nn.utils.clip_grad_norm_([weight], 0.5)
+    torch.testing.assert_close(weight.grad + 0, whole * (0.5 / whole.norm()))
+    torch.testing.assert_close(weight.grad.late_rows[1:3], (weight.grad + 0)[1:3])
+    weight.grad = None
+    for _ in range(2):
+        Late.apply(weight).backward()
+    (3 * weight.sum()).backward()
+    torch.testing.assert_close(weight.grad + 0, 2 * whole + 3)
+    torch.optim.SGD([weight], lr=1.0).step()
+    weight.grad.zero_()
+    assert not weight.grad.any()
+
+
+def test_a_late_gradient_is_read_in_every_way():
+    factors = torch.randn(5, 2), torch.randn(2, 3)
+    whole = factors[0] @ factors[1]
+    ways = {
+        "array": lambda g: np.asarray(g),
+        "numpy": lambda g: g.detach().cpu().numpy(),
+        "list": lambda g: g.tolist(),
+        "copy": lambda g: copy.deepcopy(g).numpy(),
+        "pickle": lambda g: pickle.loads(pickle.dumps(g)).numpy(),
+        "rows": lambda g: g.late_rows[0:5].numpy(),
+    }
+    for way, read in ways.items():
+        np.testing.assert_allclose(read(late(torch.zeros(5, 3), factors)[0]), whole, rtol=1e-6, err_msg=way)
+    assert repr(late(torch.zeros(5, 3), factors)[0]) == repr(whole)
+
+
+def test_late_rows_may_lie_in_any_order():
+    start, transposed = torch.randn(6, 3), torch.randn(3, 6)
+    weights = [torch.nn.Parameter(start.clone()) for _ in range(2)]
+    weights[0].grad, weights[1].grad = (
+        LateGradient(Rows(weights[0], lambda some: transposed.T[some])),
+        transposed.T.contiguous(),
+    )
+    for weight in weights:
+        RowAdam([weight], lr=0.1, fused=True).step()
+    torch.testing.assert_close(weights[0], weights[1])

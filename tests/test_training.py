@@ -18,7 +18,7 @@ from toy import toy_mudata
 
 import vennvi
 from vennvi import _runner, optim
-from vennvi.fused import _threads
+from vennvi.fused import LateGradient, Multiply, NumpyMultiply, _input_product, _threads
 from vennvi.train import SharedPrivateTrainingPlan
 
 
@@ -27,6 +27,7 @@ def model_of(mdata, cls=vennvi.MMVAEPlusPlus, **kwargs):
     return cls(mdata, **{"n_shared": 2, "n_private": 2, "n_hidden": 16} | kwargs)
 
 
+MODELS = [vennvi.MVAE, vennvi.MoPoEVAE, vennvi.MMVAE, vennvi.MMVAEPlusPlus, vennvi.VennVI]
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 
 
@@ -242,6 +243,13 @@ def half_precision():
     return [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=1024.0))]
 
 
+@pytest.fixture(params=[2**16, 1], ids=["wide late", "all late"])
+def late(request, monkeypatch):
+    """Gradients of which first layers are late: those of wide ones, which there are none of here, or of all."""
+    monkeypatch.setattr(_input_product, "_WIDE", request.param)
+
+
+@pytest.mark.usefixtures("late")
 @pytest.mark.parametrize("plugins", [None, half_precision], ids=["single", "half"])
 @pytest.mark.parametrize(
     ("arguments", "plan_kwargs", "largest"),
@@ -266,6 +274,7 @@ def test_feature_fraction_with_what_else_reads_gradients(arguments, plan_kwargs,
         assert not torch.equal(p, before[name]), name
 
 
+@pytest.mark.usefixtures("late")
 @pytest.mark.parametrize("arguments", [{}, {"accumulate_grad_batches": 2}, {"gradient_clip_val": 0.5}], ids=str)
 @pytest.mark.parametrize("fraction", [{}, {"atac": 0.5}], ids=["all", "some"])
 def test_gradients_are_kept_for_who_reads_them_and_nothing_else_changes(arguments, fraction):
@@ -284,6 +293,7 @@ def test_gradients_are_kept_for_who_reads_them_and_nothing_else_changes(argument
     np.testing.assert_allclose(curves[1:], [curves[0]] * 2, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("late")
 @pytest.mark.parametrize("name", ["MMVAEPlusPlus", "VennVI"])
 def test_compiled_training_is_the_same(name):
     """``torch.compile`` breaks its graph at the fused steps and changes no number; its eager backend needs no compiler."""
@@ -320,6 +330,48 @@ def test_training_on_several_threads_is_that_on_one(cls, arguments):
             model.train(max_epochs=3, train_size=0.8, batch_size=20, **arguments, **QUIET)
         curves.append(model.history["train_loss"].to_numpy(float).ravel())
     np.testing.assert_allclose(curves[1], curves[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"feature_fraction": {"atac": 0.5}}, {"gradient_clip_val": 0.1}])
+@pytest.mark.parametrize("cls", MODELS)
+def test_training_with_late_gradients_and_products_by_numpy_is_that_without(cls, arguments, monkeypatch):
+    curves, products, updates = [], [], []
+    by_numpy, update_late = NumpyMultiply._product, optim.RowAdam._update_late
+    monkeypatch.setattr(NumpyMultiply, "_product", staticmethod(lambda *a: products.append(1) or by_numpy(*a)))
+    monkeypatch.setattr(optim.RowAdam, "_update_late", lambda *a: updates.append(1) or update_late(*a))
+    for multiply, wide in ((Multiply(), 10**9), (NumpyMultiply(), 1)):
+        assert not products
+        assert not updates
+        monkeypatch.setattr(_runner, "fastest_multiply", lambda multiply=multiply: multiply)
+        monkeypatch.setattr(_input_product, "_WIDE", wide)
+        scvi.settings.seed = 0
+        model = model_of(toy_mudata(3, absent=True), cls)
+        model.train(max_epochs=3, train_size=0.8, batch_size=20, **arguments, **QUIET)
+        curves.append(model.history["train_loss"].to_numpy(float).ravel())
+    assert products
+    assert bool(updates) == ("gradient_clip_val" not in arguments)
+    assert not any(isinstance(p.grad, LateGradient) for p in model.module.parameters())
+    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-4)
+
+
+def test_callbacks_and_accumulation_see_late_gradients_as_any_other(monkeypatch):
+    def norms():
+        seen = []
+
+        class Read(Callback):
+            def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+                seen.extend(float(np.abs(p.grad.detach().cpu().numpy()).sum()) for p in pl_module.module.parameters() if p.grad is not None)  # fmt: skip
+
+        scvi.settings.seed = 0
+        model = model_of(toy_mudata(2))
+        model.train(max_epochs=2, batch_size=20, accumulate_grad_batches=2, callbacks=[Read()], **QUIET)
+        return seen, model.history["train_loss"].to_numpy(float).ravel()
+
+    monkeypatch.setattr(_input_product, "_WIDE", 10**9)
+    wanted = norms()
+    monkeypatch.setattr(_input_product, "_WIDE", 1)
+    for found, reference in zip(norms(), wanted, strict=True):
+        np.testing.assert_allclose(found, reference, rtol=1e-4)
 
 
 @pytest.mark.usefixtures("two_threads")

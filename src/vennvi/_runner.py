@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 from inspect import signature
 from typing import Any
 
@@ -20,7 +20,7 @@ from scvi.train._logger import SimpleLogger
 
 from vennvi._keys import data_key
 from vennvi.data._splitter import DataSplitter
-from vennvi.fused import others_at_hand
+from vennvi.fused import fastest_multiply, multiplied_by, others_at_hand
 
 #: Features of a dense minibatch whose logarithms and missing entries are work for all threads.
 _WIDE = 10_000
@@ -68,8 +68,12 @@ class SharedPrivateTrainRunner(TrainRunner):
             self.model._start_canonical(self.data_splitter.train_idx)
         keeps = isinstance(self.data_splitter, DataSplitter) and not self.data_splitter.has_workers
         manager = self.data_splitter.adata_manager if keeps else None
-        data = nullcontext() if manager is None else manager.kept_on(self.trainer.strategy.root_device)
-        with others_at_hand() if self._shares_out(manager) else nullcontext(), data:
+        with ExitStack() as meanwhile:
+            if self._shares_out(manager):
+                meanwhile.enter_context(others_at_hand())
+                meanwhile.enter_context(multiplied_by(fastest_multiply()))
+            if manager is not None:
+                meanwhile.enter_context(manager.kept_on(self.trainer.strategy.root_device))
             self.model.module.train()  # reading latents left it in evaluation mode, and Lightning leaves modes alone
             super().__call__()
 

@@ -134,19 +134,15 @@ def leading_singular(a: Standardised, k: int, seed: int) -> tuple[Array, Array, 
     is_wide = a.shape[0] <= a.shape[1]
     there, back = (a.transposed_times, a.times) if is_wide else (a.times, a.transposed_times)
     of_narrow = _leading_eigenvectors(lambda u: back(there(u)), min(a.shape), k, a.dtype, seed)
-    of_wide = _by_blocks(there, of_narrow)
+    of_wide = np.empty((max(a.shape), k), a.dtype)
+    for start in range(0, k, _BLOCK):
+        of_wide[:, start : start + _BLOCK] = there(of_narrow[:, start : start + _BLOCK])
     values = np.sqrt(np.einsum("ij,ij->j", of_wide, of_wide, dtype=np.float64))
     order = np.argsort(-values, kind="stable")
     values, of_narrow, of_wide = values[order], of_narrow[:, order], of_wide[:, order]
     of_wide /= np.where(values > 0, values, 1.0).astype(a.dtype)
     left, right = (of_narrow, of_wide) if is_wide else (of_wide, of_narrow)
     return left, values, right
-
-
-def _by_blocks(times: Callable[[Array], Array], vectors: Array) -> Array:
-    """Products of many vectors, a few at a time."""
-    blocks = [times(vectors[:, start : start + _BLOCK]) for start in range(0, vectors.shape[1], _BLOCK)]
-    return np.concatenate(blocks, axis=1)
 
 
 def _leading_eigenvectors(times: Callable[[Array], Array], size: int, k: int, dtype: np.dtype, seed: int) -> Array:

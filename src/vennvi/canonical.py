@@ -84,7 +84,8 @@ def canonical_projections(
     Parameters
     ----------
     matrices
-        Cells by features, by modality; sparse ones stay sparse, and none is copied to another precision.
+        Cells by features, by modality; sparse ones stay sparse, and none is copied to another precision. One that nobody else
+        holds is let go when its projection is made.
     rows
         Which of the ``n_obs`` cells each row of a matrix is, by modality.
     n_obs
@@ -129,6 +130,7 @@ def canonical_projections(
         if nuisance is not None:
             scores[m] = _residual(scores[m], nuisance[rows[m]])
     grams = _Grams(scores, rows, n_obs, seed)
+    del scores
     with _one_thread():
         k, ridge, profile = _choose(grams, n_canonical, n_obs)
         total = grams.total()
@@ -136,23 +138,30 @@ def canonical_projections(
         agreement = {m: _unsorted(profile[m], order) for m, order in _own_order(weights, total).items()}
     in_features = {m: scales[m][:, None] * _times(maps.pop(m)[:, : len(w)], w) for m, w in weights.items()}
     signs = _signs(in_features)
-    for m, x in matrices.items():
-        weight = in_features[m] * signs
+    for m in tuple(matrices):
+        x, weight = matrices.pop(m), in_features.pop(m) * signs
         variates = np.concatenate([_times(part, weight) for part in _in_double(x)]) - means[m] @ weight
         sd = variates.std(axis=0)
         scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 1e-12)
-        weight, variates = weight * scale, variates * scale
+        weight *= scale
+        variates *= scale
         gram = np.linalg.pinv(variates.T @ variates, rcond=1e-6, hermitian=True)
-        loadings = gram @ (_transposed_times(x, variates).T - np.outer(variates.sum(axis=0), means[m]))
+        by_variate = _transposed_times(x, variates)
+        by_variate -= np.outer(means[m], variates.sum(axis=0))
         missing = n_canonical - weight.shape[1]
         projections[m] = Projection(
-            np.pad(weight, ((0, 0), (0, missing))),
+            _padded(weight, 1, missing),
             means[m],
-            np.pad(agreement[m], (0, missing)),
+            _padded(agreement[m], 0, missing),
             grams.error(m),
-            np.pad(loadings, ((0, missing), (0, 0))),
+            _padded(gram @ by_variate.T, 0, missing),
         )
     return projections
+
+
+def _padded(x: Array, axis: int, n: int) -> Array:
+    """The array with so many zeros more along an axis; itself without any."""
+    return np.pad(x, [(0, n if i == axis else 0) for i in range(x.ndim)]) if n else x
 
 
 def _nothing(n_features: int, n_canonical: int) -> Projection:
@@ -199,6 +208,8 @@ def _in_double(x) -> Iterator[Any]:
 
 def _transposed_times(x, y: Array) -> Array:
     """Product of the transposed matrix, in double precision for a dense one."""
+    if sparse.issparse(x):
+        return _times(x.T, y)
     total, start = np.zeros((x.shape[1], y.shape[1])), 0
     for part in _in_double(x):
         total += _times(part.T, y[start : start + part.shape[0]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from vennvi._runs import lie_in_place, runs_of, shares
-from vennvi.fused import in_threads, n_shares, n_threads
+from vennvi._runs import lie_in_place, pieces, runs_of, shares
+from vennvi.fused import ROWS_AT_A_TIME, LateGradient, Rows, in_threads, n_shares, n_threads
 
 #: About how many nanoseconds one thread takes to update a number.
 _UPDATE_NS = 0.6
@@ -26,7 +27,8 @@ class RowAdam(torch.optim.Adam):
     .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
         w \leftarrow w - \eta \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
-    Dense gradients go through torch's fused kernel, those of wide layers by shares of a CPU's threads; so do the rows of a
+    The rows of a :class:`~vennvi.fused.LateGradient` are made a block at a time, each used before the next is made. Dense
+    gradients go through torch's fused kernel, those of wide layers by shares of a CPU's threads; so do the rows of a
     sparse one (of one sparse dimension), on a CPU run by run where they lie, on a GPU gathered, so that a step costs what
     the rows cost; rows that come twice, as accumulated gradients have them, are added up first. :math:`t` is then the number
     of updates that a row had on average, at least 1. A gradient scaler is obeyed as torch's Adam does: fused, a step whose
@@ -55,21 +57,30 @@ class RowAdam(torch.optim.Adam):
         done: list[tuple[Tensor, Tensor]] = []
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None and parameter.grad.is_sparse:
-                    gradient = _with_increasing_rows(parameter.grad)
+                gradient = parameter.grad
+                if isinstance(gradient, LateGradient) and self._plain(group):
+                    self._update_late(parameter, gradient.late_rows, group)
+                elif gradient is not None and gradient.is_sparse:
+                    gradient = _with_increasing_rows(gradient)
                     self._update_rows(parameter, gradient._indices()[0], gradient._values(), group)
-                    done.append((parameter, gradient))
-                    parameter.grad = None  # not torch's business
+                else:
+                    continue
+                done.append((parameter, gradient))
+                parameter.grad = None  # not torch's business
             done += self._update_wide(group)
         super().step()
         for parameter, gradient in done:
             parameter.grad = gradient
         return loss
 
+    def _plain(self, group: dict) -> bool:
+        """Whether parts of a parameter may be updated by themselves: no scaled gradients, no variant of Adam."""
+        scaled = getattr(self, "grad_scale", None) is not None or getattr(self, "found_inf", None) is not None
+        return group["fused"] and not (scaled or group["amsgrad"] or group.get("decoupled_weight_decay"))
+
     def _update_wide(self, group: dict) -> list[tuple[Tensor, Tensor]]:
         """Update wide parameters of a CPU, if that is worth several threads; returns, and takes from them, the gradients used."""
-        scaled = getattr(self, "grad_scale", None) is not None or getattr(self, "found_inf", None) is not None
-        if n_threads() == 1 or scaled or not group["fused"] or group["amsgrad"] or group.get("decoupled_weight_decay"):
+        if n_threads() == 1 or not self._plain(group):
             return []
         wide = [p for p in group["params"] if p.numel() >= _MANY and p.device.type == "cpu" and p.grad is not None]
         if n_shares(torch.device("cpu"), _UPDATE_NS * sum(p.numel() for p in wide)) == 1:
@@ -84,6 +95,20 @@ class RowAdam(torch.optim.Adam):
             parameter.grad = None
         self._update(group, updates)
         return used
+
+    def _update_late(self, parameter: Tensor, gradient: Rows, group: dict) -> None:
+        """Make rows of the gradient and update with them while they are in the cache."""
+        state = self._state_of(parameter)
+        whole = (parameter, state["exp_avg"], state["exp_avg_sq"])
+
+        def update(share: list[slice]) -> None:
+            for some in pieces(share, ROWS_AT_A_TIME):
+                held = [each[some] for each in whole]
+                self._adam(group, [_Update((held[0], gradient[some], *held[1:]), state["step"])])
+
+        nanoseconds = gradient.nanoseconds + _UPDATE_NS * parameter.numel()
+        in_threads(update, shares([slice(0, len(parameter))], n_shares(parameter.device, nanoseconds)))
+        state["step"] += 1
 
     def _update_rows(self, parameter: Tensor, rows: Tensor, gradient: Tensor, group: dict) -> None:
         state = self._state_of(parameter)
@@ -113,24 +138,13 @@ class RowAdam(torch.optim.Adam):
         return state
 
     def _update(self, group: dict, updates: Sequence[_Update]) -> None:
-        """Torch's functional Adam, by as many threads as are worth it."""
+        """Update by as many threads as are worth it."""
         if not updates:
             return
-        beta1, beta2 = group["betas"]
-
-        def update(some: Sequence[_Update]) -> None:
-            parameters, gradients, exp_avgs, exp_avg_sqs = map(list, zip(*(u.tensors for u in some), strict=True))
-            adam(
-                parameters, gradients, exp_avgs, exp_avg_sqs, [], [u.before.clone() for u in some],
-                fused=group["fused"], amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"],
-                weight_decay=group["weight_decay"], eps=group["eps"], maximize=group["maximize"],
-                grad_scale=getattr(self, "grad_scale", None), found_inf=getattr(self, "found_inf", None),
-            )  # fmt: skip
-
         bounds = list(accumulate((u.tensors[0].numel() for u in updates), initial=0))  # of their numbers, end to end
         n = n_shares(updates[0].tensors[0].device, _UPDATE_NS * bounds[-1])
         if n == 1 or not all(each.is_contiguous() for u in updates for each in u.tensors):
-            update(updates)
+            self._adam(group, updates)
             return
 
         def cut(piece: slice) -> _Update:
@@ -139,7 +153,18 @@ class RowAdam(torch.optim.Adam):
             return _Update(tuple(each.view(-1)[own] for each in updates[k].tensors), updates[k].before)
 
         dealt = shares([slice(i, j) for i, j in pairwise(bounds)], n)
-        in_threads(update, [[cut(piece) for piece in share] for share in dealt])
+        in_threads(functools.partial(self._adam, group), [[cut(piece) for piece in share] for share in dealt])
+
+    def _adam(self, group: dict, updates: Sequence[_Update]) -> None:
+        """Torch's functional Adam."""
+        parameters, gradients, exp_avgs, exp_avg_sqs = map(list, zip(*(u.tensors for u in updates), strict=True))
+        beta1, beta2 = group["betas"]
+        adam(
+            parameters, gradients, exp_avgs, exp_avg_sqs, [], [u.before.clone() for u in updates],
+            fused=group["fused"], amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"],
+            weight_decay=group["weight_decay"], eps=group["eps"], maximize=group["maximize"],
+            grad_scale=getattr(self, "grad_scale", None), found_inf=getattr(self, "found_inf", None),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

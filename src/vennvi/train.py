@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch
 from lightning.pytorch import Callback
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from vennvi._keys import CELLS_BEHIND, FOSCTTM
 from vennvi._minibatch_alignment import foscttm_of_minibatch
+from vennvi.fused import LateGradient, late_gradients
 from vennvi.optim import RowAdam
 
 
@@ -51,7 +53,7 @@ class SharedPrivateTrainingPlan(TrainingPlan):
 
     def on_after_backward(self) -> None:
         """Make the gradients of ``feature_fraction`` dense for what does not read sparse ones: clipping, other optimisers."""
-        if not self.trainer.gradient_clip_val and isinstance(self.trainer.optimizers[0], RowAdam):
+        if self._updates_rows:
             return
         for parameter in self.module.parameters():
             if parameter.grad is not None and parameter.grad.is_sparse:
@@ -61,7 +63,8 @@ class SharedPrivateTrainingPlan(TrainingPlan):
         """Loss of a training minibatch."""
         if batch_idx % self.trainer.accumulate_grad_batches == 0 and not self._gradients_are_read:
             self.optimizers().zero_grad()  # before the fused scores make new gradients: Lightning does it afterwards
-        return self._step(batch, "train").loss
+        with late_gradients() if self._updates_rows else nullcontext():
+            return self._step(batch, "train").loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Curves of a validation minibatch, and how well its cells' modalities find each other."""
@@ -75,6 +78,11 @@ class SharedPrivateTrainingPlan(TrainingPlan):
         )
         if self._across_ranks and self.global_rank:
             torch.manual_seed(torch.initial_seed() + self.global_rank)
+
+    @property
+    def _updates_rows(self) -> bool:
+        """Whether the optimiser is one that updates rows, and nothing else is done with the gradients."""
+        return not self.trainer.gradient_clip_val and isinstance(self.trainer.optimizers[0], RowAdam)
 
     @property
     def _across_ranks(self) -> bool:
@@ -116,6 +124,12 @@ class SharedPrivateTrainingPlan(TrainingPlan):
         row = torch.stack([values, cells])
         before = self._sums[mode]
         self._sums[mode] = row if before is None else before + row
+
+    def on_train_end(self) -> None:
+        """Let the last minibatch go, which late gradients would be made of."""
+        for parameter in self.module.parameters():
+            if isinstance(parameter.grad, LateGradient):
+                parameter.grad = None
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's curves, averaged over cells."""

@@ -27,6 +27,7 @@ from vennvi.benchmark.speed import (
     Modality,
     Rates,
     Workload,
+    _machine,
     bound,
     get_contestant,
     get_workload,
@@ -39,7 +40,7 @@ from vennvi.benchmark.speed import _quality as quality
 from vennvi.benchmark.speed._bare import BareMMVAEPlusPlus, train_bare
 from vennvi.benchmark.speed._data import random_csr, read_data, write_data
 from vennvi.benchmark.speed._growth import AXES, axes_named
-from vennvi.benchmark.speed._hooks import CountFlops, Hooks, ProfileSteps, train_until_enough
+from vennvi.benchmark.speed._hooks import PRODUCT_MARK, CountFlops, Hooks, ProfileSteps, train_until_enough
 from vennvi.benchmark.speed._machine import Gauge, peak_rss
 from vennvi.benchmark.speed._profile import CATEGORIES, category_of, seconds_by_category
 from vennvi.benchmark.speed._race import COLUMNS, MACHINE
@@ -49,6 +50,7 @@ from vennvi.benchmark.speed._run import n_threads
 from vennvi.benchmark.speed._summary import growth_ratio, profile_of, round_ratios, summarise_speed
 from vennvi.benchmark.speed._table import _quality
 from vennvi.benchmark.speed._worker import work
+from vennvi.fused import ROWS_MARK, Multiply, NumpyMultiply
 
 N_OBS = 40
 COUNTS = {"rna": Modality("counts", 12, 0.4), "atac": Modality("binary", 20, 0.3)}
@@ -498,6 +500,8 @@ def test_subsampling_says_where_it_is_not_there(tmp_path, monkeypatch):
         ),
         pytest.param("aten::_fused_adam_", [], "optimiser", id="adam"),
         pytest.param("aten::mul_", ["Optimizer.step#Adam.step"], "optimiser", id="adam by hand"),
+        pytest.param("aten::_embedding_bag", [ROWS_MARK, "Optimizer.step"], "sparse first layer", id="late gradient"),
+        pytest.param(PRODUCT_MARK, [], "matrix products", id="numpy"),
         pytest.param("Anything", [], "Python and the rest", id="rest"),
     ],
 )
@@ -541,6 +545,12 @@ def toy_known(monkeypatch):
         monkeypatch.setitem(CONTESTANTS, name, dataclasses.replace(CONTESTANTS[name], **train))
     monkeypatch.setitem(WORKLOADS, "toy", TOY)
     monkeypatch.setitem(WORKLOADS, "real", real())
+
+
+def test_the_machine_names_the_blas_only_where_it_multiplies(monkeypatch):
+    for multiply, accelerator, named in ((NumpyMultiply(), "cpu", True), (NumpyMultiply(), "gpu", False), (Multiply(), "cpu", False)):  # fmt: skip
+        monkeypatch.setattr(_machine, "fastest_multiply", lambda multiply=multiply: multiply)
+        assert ("OpenBLAS" in _machine.describe_machine(accelerator)) == named
 
 
 @pytest.mark.usefixtures("toy_known")

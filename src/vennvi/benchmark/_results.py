@@ -42,7 +42,7 @@ COLUMNS = (
 #: What identifies a cell among the columns.
 CELL_COLUMNS = ("experiment", "condition", "model", "latents", "seed", "supervised")
 
-_PACKAGES = ("vennvi", "scvi-tools", "torch", "scikit-learn", "mofapy2", "multivae")
+_PACKAGES = ("vennvi", "scvi-tools", "torch", "numpy", "scikit-learn", "mofapy2", "multivae")
 
 
 class OtherResultsError(ValueError):

@@ -14,7 +14,7 @@ from vennvi._runs import Runs, length_of, lie_in_place, rows_of, shares, take_ru
 from vennvi._sparse import EntriesInBlocks, SparseColumns
 from vennvi.fused._elementwise import Rule
 from vennvi.fused._gradients import empty_gradient, scaled
-from vennvi.fused._products import products_of
+from vennvi.fused._multiply import multiplication
 from vennvi.fused._threads import PRODUCT_NS, in_threads, n_shares
 
 #: Outputs held at a time: a CPU takes longer with more than its caches hold, and with many small blocks; a GPU needs more
@@ -110,7 +110,8 @@ class _BlockwiseScore(torch.autograd.Function):
         n_terms, n, n_hidden = hidden.shape
         n_outputs = n_terms * n  # of a feature
         g = row_weight.reshape(n_outputs, 1)
-        products = products_of(hidden.reshape(n_outputs, n_hidden), g)
+        multiply, h = multiplication(hidden.device.type), hidden.reshape(n_outputs, n_hidden)
+        across, weighted = multiply.factor((rule.sign * h).T.contiguous()), multiply.factor(h * g)
         with torch.autocast(hidden.device.type, enabled=False):
             held, shapes = (weight, bias, *parameters), [p.shape for p in (weight, bias, *parameters)]
             chosen = None if runs is None else rows_of(runs).to(hidden.device)
@@ -122,22 +123,21 @@ class _BlockwiseScore(torch.autograd.Function):
             runs = [slice(0, len(held[0]))] if runs is None else runs
             n_chosen = length_of(runs)
             n_parts = n_shares(hidden.device, 3 * PRODUCT_NS * n_outputs * n_hidden * n_chosen)
-            dealt = [shares(share, -(-length_of(share) // width)) for share in shares(runs, n_parts)]
+            dealt = [shares(share, max(round(length_of(share) / width), 1)) for share in shares(runs, n_parts)]
             places = _places(length_of(block) for blocks in dealt for block in blocks)
             parts = [[(block, next(places)) for block in blocks] for blocks in dealt]
             gradients = [empty_gradient(p, n_chosen) for p in held] if with_gradient else []
 
             def score_blocks(blocks: Sequence[tuple[Runs, slice]]) -> tuple[Tensor, Tensor]:
-                rows, by_hidden = hidden.new_zeros(n_terms, n), hidden.new_zeros(n_hidden, n_outputs)
+                rows, by_hidden = hidden.new_zeros(n_terms, n), torch.zeros_like(h)
                 # one room for all blocks: fetching it anew takes as long as a pass over it
-                room = hidden.new_empty(n_outputs * min(width, n_chosen))
+                room = hidden.new_empty(n_outputs * max((length_of(features) for features, _ in blocks), default=0))
                 given = values if isinstance(values, Tensor) else values.in_blocks([p for _, p in blocks], n_terms)
                 for features, place in blocks:
                     weight, b, *rest = (take_runs(p, features) for p in held)
-                    w = products.factor(weight)
+                    w = multiply.factor(weight)
                     o = room[: n_outputs * len(b)].view(len(b), n_outputs)
-                    torch.add(offset, b.unsqueeze(-1), alpha=rule.sign, out=o)
-                    products.add_outputs(o, w, rule.sign)
+                    multiply.affine(w, across, offset, out=o, column=(rule.sign * b).unsqueeze(-1))
                     score, derivative, by_parameters = rule.score(
                         o.view(len(b), n_terms, n),
                         given[:, place].T.contiguous() if isinstance(given, Tensor) else given.block(place),
@@ -149,9 +149,10 @@ class _BlockwiseScore(torch.autograd.Function):
                     rows += score
                     if with_gradient:
                         derivative = derivative.view(len(b), n_outputs)
-                        products.add_by_hidden(by_hidden, w, derivative)
-                        products.write_by_weight(gradients[0][place], derivative)
                         torch.mv(derivative, g.squeeze(-1), out=gradients[1][place])
+                        derivative = multiply.factor(derivative)
+                        multiply.add(derivative.T, w, to=by_hidden)
+                        multiply(derivative, weighted, out=gradients[0][place])
                         for gradient, by_parameter in zip(gradients[2:], by_parameters, strict=True):
                             gradient[place] = by_parameter
                 if isinstance(given, EntriesInBlocks):
@@ -161,7 +162,7 @@ class _BlockwiseScore(torch.autograd.Function):
             results = in_threads(score_blocks, parts)
             rows, by_hidden = (functools.reduce(torch.add, each) for each in zip(*results, strict=True))
             if with_gradient:
-                gradients.insert(0, by_hidden.T.contiguous().mul_(g).view(hidden.shape))
+                gradients.insert(0, by_hidden.mul_(g).view(hidden.shape))
         ctx.gradients, ctx.chosen, ctx.shapes = gradients, chosen, shapes
         ctx.mark_non_differentiable(rows)
         return torch.where(row_weight != 0, row_weight * rows, 0.0).sum(), rows

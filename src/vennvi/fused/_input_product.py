@@ -10,13 +10,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag
 
-from vennvi._runs import pieces, shares
+from vennvi._runs import shares
 from vennvi._sparse import is_sparse, pattern_of
-from vennvi.fused._gradients import empty_gradient
+from vennvi.fused._late import LateGradient, Rows, may_be_late
+from vennvi.fused._multiply import multiplication
 from vennvi.fused._threads import PRODUCT_NS, SPARSE_PRODUCT_NS, in_threads, n_shares
 
-#: Rows of the weight whose gradient is made at a time.
-_ROWS = 2**12
+#: Numbers of a weight whose gradient is worth being late.
+_WIDE = 2**16
 
 
 @torch.compiler.disable  # is one fused step already: nothing to trace
@@ -27,7 +28,8 @@ def input_product(
 
     On a CPU, threads share out the cells, and backward the rows of the weight. The gradient of the weight,
     :math:`x^\top g` (less :math:`L^\top c^\top g`), is written row by row there, each row once, for a CSR minibatch from the
-    transposed one: several times as fast as the scattered sum of the cells.
+    transposed one: several times as fast as the scattered sum of the cells. While :func:`~vennvi.fused.late_gradients`
+    are allowed, that of a wide weight is one.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ def input_product(
     """
     others = (x.values() if is_sparse(x) else x, coefficients, loadings)
     reached = torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in others)
-    if x.device.type == "cpu" and not reached:
+    if x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and not reached:
         return _InputProduct.apply(x, weight, coefficients, loadings)
     product = (
         sums_of_rows(pattern_of(x).columns, weight, pattern_of(x).starts, x.values()) if is_sparse(x) else x @ weight
@@ -77,14 +79,16 @@ class _InputProduct(torch.autograd.Function):
     @torch.autocast("cpu", enabled=False)
     def forward(ctx: Any, x: Tensor, weight: Tensor, coefficients: Tensor | None, loadings: Tensor | None) -> Tensor:
         coefficients = None if coefficients is None else coefficients.float()
-        ctx.given, ctx.weight = (x, coefficients, loadings), weight.detach()
+        multiply = multiplication(weight.device.type)
+        ctx.given, ctx.weight, ctx.multiply = (x, coefficients, loadings), weight.detach(), multiply
+        ctx.late = may_be_late() and weight.numel() >= _WIDE
         starts, n_input = pattern_of(x).starts if is_sparse(x) else None, len(weight)
         product = weight.new_empty(x.shape[0], weight.shape[1])
 
-        def multiply(share: list[slice]) -> None:
+        def map_cells(share: list[slice]) -> None:
             for cells in share:
                 if starts is None:
-                    torch.mm(x[cells], weight, out=product[cells])
+                    multiply(x[cells], weight, out=product[cells])
                     continue
                 of_cells = starts[cells.start : cells.stop + 1]
                 stored = slice(int(of_cells[0]), int(of_cells[-1]))
@@ -92,14 +96,16 @@ class _InputProduct(torch.autograd.Function):
                 product[cells] = sums_of_rows(columns, weight, of_cells - stored.start, values)
 
         def map_loadings(share: list[slice]) -> Tensor:
-            parts = [loadings[:, rows] @ weight[rows] for rows in share]  # type: ignore[index]
-            return functools.reduce(torch.add, parts, weight.new_zeros(len(coefficients.T), weight.shape[1]))  # type: ignore[union-attr]
+            mapped = weight.new_zeros(len(loadings), weight.shape[1])  # type: ignore[arg-type]
+            for rows in share:
+                multiply.add(loadings[:, rows], weight[rows], to=mapped)  # type: ignore[index]
+            return mapped
 
-        in_threads(multiply, shares([slice(0, x.shape[0])], n_shares(x.device, _nanoseconds(x, weight.shape[1]))))
+        in_threads(map_cells, shares([slice(0, x.shape[0])], n_shares(x.device, _nanoseconds(x, weight.shape[1]))))
         if coefficients is not None and loadings is not None:
             dealt = shares([slice(0, n_input)], n_shares(x.device, PRODUCT_NS * len(loadings) * weight.numel()))
             mapped = functools.reduce(torch.add, in_threads(map_loadings, dealt))
-            product.addmm_(coefficients, mapped, alpha=-1)
+            multiply.add(coefficients, mapped, to=product, alpha=-1)
         return product
 
     @staticmethod
@@ -107,31 +113,27 @@ class _InputProduct(torch.autograd.Function):
     @torch.autocast("cpu", enabled=False)
     def backward(ctx: Any, by_product: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, coefficients, loadings = ctx.given
-        by_product = by_product.contiguous()
+        weight, by_product, multiply = ctx.weight, by_product.contiguous(), ctx.multiply
         taken_out = None if coefficients is None else coefficients.T @ by_product
-        by_weight = empty_gradient(ctx.weight, len(ctx.weight))
         if is_sparse(x):
             by_feature = pattern_of(x).by_column
             values, starts = x.values().index_select(0, by_feature.order), torch.from_numpy(by_feature.starts)
 
-        def transposed_product(block: slice) -> Tensor:
-            if not is_sparse(x):
-                return x[:, block].T @ by_product
-            stored = slice(int(starts[block.start]), int(starts[block.stop]))
-            of_block = starts[block.start : block.stop + 1] - stored.start
-            return sums_of_rows(by_feature.rows[stored], by_product, of_block, values[stored])
+        @torch.autocast("cpu", enabled=False)  # wherever they are read
+        def by_rows(rows: slice) -> Tensor:
+            if is_sparse(x):
+                stored = slice(int(starts[rows.start]), int(starts[rows.stop]))
+                of_rows = starts[rows.start : rows.stop + 1] - stored.start
+                product = sums_of_rows(by_feature.rows[stored], by_product, of_rows, values[stored])
+            else:
+                product = weight.new_empty(rows.stop - rows.start, by_product.shape[1])
+                multiply(x[:, rows].T, by_product, out=product)
+            if taken_out is not None:
+                multiply.add(loadings[:, rows].T, taken_out, to=product, alpha=-1)
+            return product
 
-        def write(share: list[slice]) -> None:
-            for block in pieces(share, _ROWS):  # written while in the cache, to where the gradient stays
-                product = transposed_product(block)
-                if taken_out is None:
-                    by_weight[block] = product
-                else:
-                    torch.addmm(product, loadings[:, block].T, taken_out, alpha=-1, out=by_weight[block])
-
-        nanoseconds = _nanoseconds(x, by_product.shape[1])
-        in_threads(write, shares([slice(0, len(by_weight))], n_shares(x.device, nanoseconds)))
-        return None, by_weight, None, None
+        gradient = Rows(weight, by_rows, _nanoseconds(x, by_product.shape[1]))
+        return None, LateGradient(gradient) if ctx.late else gradient.whole(), None, None
 
 
 def _nanoseconds(x: Tensor, n_output: int) -> float:

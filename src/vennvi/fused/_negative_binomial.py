@@ -13,11 +13,11 @@ from torch.autograd.function import once_differentiable
 from vennvi._runs import pieces, shares
 from vennvi._sparse import is_sparse, pattern_of
 from vennvi.fused._gradients import empty_gradient, scaled
-from vennvi.fused._products import add_product, factor_dtype
+from vennvi.fused._multiply import multiplication
 from vennvi.fused._threads import PRODUCT_NS, in_threads, n_shares
 
 #: Outputs that the elementwise work is done on at a time there, so that they stay in the cache.
-_BLOCK = 2**18
+_BLOCK = 2**17
 
 
 @torch.compiler.disable  # is one fused step already: nothing to trace
@@ -125,13 +125,13 @@ class _Score(torch.autograd.Function):
         bias: Tensor,
         theta: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        dtype, hidden = factor_dtype(hidden.device.type), hidden.float()
+        multiply, hidden = multiplication(hidden.device.type), hidden.float().contiguous()
         (n_terms, n, n_hidden), n_features = hidden.shape, len(weight)
         n_outputs = max(n_terms * n_features, 1)  # of a cell
         height = max(_BLOCK // n_outputs, 1) if hidden.device.type == "cpu" else max(n, 1)
         nanoseconds = PRODUCT_NS * n * n_outputs * n_hidden
         with torch.autocast(hidden.device.type, enabled=False):
-            w, functions, g = weight.to(dtype), _OfTheta.of(theta), row_weight.unsqueeze(-1)
+            w, functions, g = multiply.factor(weight), _OfTheta.of(theta), row_weight.unsqueeze(-1)
             o, rows = hidden.new_empty(n_terms, n, n_features), hidden.new_empty(n_terms, n)
             by_hidden = torch.empty_like(hidden) if with_gradient else None
 
@@ -139,8 +139,8 @@ class _Score(torch.autograd.Function):
                 by_theta = torch.zeros_like(theta)
                 into = by_theta if with_gradient else None
                 for cells in share:
-                    h = hidden[:, cells].flatten(0, 1)
-                    o[:, cells] = add_product(bias.repeat(len(h), 1), h, w.T).view(n_terms, -1, n_features)
+                    for h, out in zip(_matrices(hidden, cells), _matrices(o, cells), strict=True):
+                        multiply.affine(multiply.factor(h), w.T, bias, out=out)
                     for block in pieces([cells], height):
                         counted = counts.of_rows(block, n)
                         rows[:, block] = _score_means(
@@ -148,21 +148,22 @@ class _Score(torch.autograd.Function):
                         )
                     rows[:, cells] += _score_counts(counts.of_rows(cells, n), functions, row_weight[:, cells], into)
                     if by_hidden is not None:  # the outputs are their own derivatives by now
-                        d = add_product(torch.zeros_like(h), o[:, cells].flatten(0, 1), w)
-                        by_hidden[:, cells] = d.view(n_terms, -1, n_hidden).mul_(g[:, cells])
+                        for d, by_h in zip(_matrices(o, cells), _matrices(by_hidden, cells), strict=True):
+                            multiply(multiply.factor(d), w, out=by_h)
+                        by_hidden[:, cells] *= g[:, cells]
                 return by_theta
 
             dealt = shares([slice(0, n)], n_shares(hidden.device, 2 * nanoseconds))
             by_theta = functools.reduce(torch.add, in_threads(score_cells, dealt))
             by_layer = [empty_gradient(p, len(p)) for p in (weight, bias)] if with_gradient else []
             if with_gradient:
-                d, weighted = o.flatten(0, 1).T, (hidden * g).flatten(0, 1).to(dtype)
+                d, weighted = o.flatten(0, 1).T, multiply.factor((hidden * g).flatten(0, 1))
 
                 def write(share: list[slice]) -> None:
                     for features in share:
                         by_weight, by_bias = (gradient[features] for gradient in by_layer)
                         torch.mv(d[features], row_weight.flatten(), out=by_bias)
-                        add_product(by_weight.zero_(), d[features], weighted)
+                        multiply(multiply.factor(d[features]), weighted, out=by_weight)
 
                 in_threads(write, shares([slice(0, n_features)], n_shares(hidden.device, nanoseconds)))
         ctx.gradients = [] if by_hidden is None else [by_hidden, *by_layer, by_theta]
@@ -176,6 +177,11 @@ class _Score(torch.autograd.Function):
         if not gradients:
             raise RuntimeError("This score was computed without gradients, or its gradients were read already.")
         return None, None, None, None, *scaled(gradients, by_total)
+
+
+def _matrices(x: Tensor, cells: slice) -> list[Tensor]:
+    """What ``(n_terms, n, k)`` holds of some cells, as matrices in place: one, if they are all."""
+    return [x.view(-1, x.shape[-1])] if cells == slice(0, x.shape[1]) else list(x[:, cells])
 
 
 def _score_means(

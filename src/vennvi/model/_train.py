@@ -208,7 +208,7 @@ class TrainMixin(UnsupervisedTrainingMixin):
             seen += len(inputs["mask"][self.modalities[0]])
         nuisance = np.concatenate(nuisances).astype(np.float64)
         projections = canonical_projections(
-            {m: g.matrix() for m, g in gathered.items()},
+            {m: gathered.pop(m).matrix() for m in self.modalities},
             {m: np.concatenate(r) for m, r in rows.items()},
             seen,
             self.module.n_canonical,

@@ -9,10 +9,15 @@ from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+
+from vennvi.fused import Multiply, NumpyMultiply, multiplication, multiplied_by
 
 #: Name of an event of no length in a profile, after which an optimiser's step is its own.
 OPTIMISER_MARK = "speed: optimiser"
+#: Name of a matrix product that torch does not make itself.
+PRODUCT_MARK = "speed: matrix product"
 
 
 class Enough(Exception):
@@ -59,24 +64,27 @@ class LightningHooks(Callback):
 class CountFlops(Hooks):
     """Count the floating-point operations of the matrix products of the first step.
 
-    Those are what :class:`torch.utils.flop_counter.FlopCounterMode` knows: dense products, not the sparse first layer.
+    Those are what :class:`torch.utils.flop_counter.FlopCounterMode` knows: dense products, not the sparse first layer. All
+    are torch's in that step.
     """
 
     def __init__(self) -> None:
         self.flops = 0
         self._counter: FlopCounterMode | None = None
+        self._counting = contextlib.ExitStack()
         self._done = False
 
     def batch_starts(self) -> None:
         """Start counting at the first step."""
         if not self._done:
             self._counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: _addmm})
-            self._counter.__enter__()
+            self._counting.enter_context(multiplied_by(Multiply()))
+            self._counting.enter_context(self._counter)
 
     def batch_ends(self) -> None:
         """End counting."""
         if self._counter is not None:
-            self._counter.__exit__(None, None, None)
+            self._counting.close()
             self.flops = self._counter.get_total_flops()
             self._counter, self._done = None, True
 
@@ -84,6 +92,18 @@ class CountFlops(Hooks):
 def _addmm(added: Sequence[int], a: Sequence[int], b: Sequence[int], *args: Any, **kwargs: Any) -> int:
     """Operations of a product that is added in place, which torch's counter leaves out."""
     return 2 * a[0] * a[1] * b[1]
+
+
+class _NamedProducts(NumpyMultiply):
+    """Numpy's products, as a profile can see them."""
+
+    def __call__(self, a: Tensor, b: Tensor, out: Tensor) -> None:
+        with torch.profiler.record_function(PRODUCT_MARK):
+            super().__call__(a, b, out)
+
+    def add(self, a: Tensor, b: Tensor, to: Tensor, alpha: float = 1.0) -> None:
+        with torch.profiler.record_function(PRODUCT_MARK):
+            super().add(a, b, to, alpha)
 
 
 class ProfileSteps(Hooks):
@@ -103,6 +123,7 @@ class ProfileSteps(Hooks):
         self.n_done = 0
         self._n_steps, self._n_skip = n_steps, n_skip
         self._profiler: Any = None
+        self._profiling = contextlib.ExitStack()
 
     def epoch_starts(self) -> None:
         """Start at the epoch after those to skip; an epoch that ends before the steps are done ends it too."""
@@ -112,7 +133,9 @@ class ProfileSteps(Hooks):
             self._n_skip -= 1
             return
         self._profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True)
-        self._profiler.__enter__()
+        if isinstance(multiplication("cpu"), NumpyMultiply):
+            self._profiling.enter_context(multiplied_by(_NamedProducts()))
+        self._profiling.enter_context(self._profiler)
         self._start = time.perf_counter()
 
     def batch_ends(self) -> None:
@@ -125,7 +148,7 @@ class ProfileSteps(Hooks):
             self._finish()
 
     def _finish(self) -> None:
-        self._profiler.__exit__(None, None, None)
+        self._profiling.close()
         self.events, self._profiler = list(self._profiler.events()), None
         raise Enough
 

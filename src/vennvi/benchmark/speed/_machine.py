@@ -11,18 +11,27 @@ from pathlib import Path
 
 import joblib
 import torch
+from threadpoolctl import threadpool_info
 from torch.nn.functional import softplus
 
 from vennvi.benchmark.speed._flops import Rates
+from vennvi.fused import Multiply, NumpyMultiply, fastest_multiply
 
 _MEGABYTE = 2**20
 
 
 def describe_machine(accelerator: str = "cpu") -> str:
-    """Processor, cores, memory and accelerator, for example ``AMD EPYC, 2 cores, 23 GB``; no names of hosts."""
+    """Processor, cores, memory and accelerator, for example ``AMD EPYC, 2 cores, 23 GB``; no names of hosts.
+
+    Where numpy makes the products, also which processor its OpenBLAS takes this one for: ``OPENBLAS_CORETYPE`` can make it
+    another.
+    """
     parts = [_processor(), f"{joblib.cpu_count()} cores"]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GB")
+    if accelerator == "cpu" and isinstance(fastest_multiply(), NumpyMultiply):
+        cores = {blas["architecture"] for blas in threadpool_info() if blas["internal_api"] == "openblas"}
+        parts.append(f"OpenBLAS for {' and '.join(sorted(cores))}")
     if accelerator != "cpu" and torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name())
     return ", ".join(parts)
@@ -72,6 +81,7 @@ class Gauge:
     def read(self, seconds: float = 0.1) -> Rates:
         """Rates just now, from about ``seconds`` of each."""
         (a, b, c), (x, y, z), (u, v) = self._square, self._long, self._short
+        multiply = fastest_multiply() if self._device == "cpu" else Multiply()
 
         def elementwise() -> None:
             softplus(u)
@@ -81,7 +91,7 @@ class Gauge:
             return _per_second(call, seconds, self._device)
 
         return Rates(
-            flops=rate(lambda: torch.mm(a, b, out=c)) * 2 * len(a) ** 3,
+            flops=rate(lambda: multiply(a, b, out=c)) * 2 * len(a) ** 3,
             bytes=rate(lambda: torch.add(x, y, out=z)) * 3 * x.element_size() * len(x),
             logistic=rate(elementwise) * len(u),
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from vennvi.benchmark.speed._hooks import OPTIMISER_MARK
+from vennvi.benchmark.speed._hooks import OPTIMISER_MARK, PRODUCT_MARK
+from vennvi.fused import ROWS_MARK
 
 #: Categories in the order of tables.
 CATEGORIES = (
@@ -55,12 +56,16 @@ def category_of(name: str, ancestors: Iterable[str] = ()) -> str:
     ('elementwise', 'Python and the rest')
     """
     around = [name, *ancestors]
+    if ROWS_MARK in around:  # of the first layer's gradient, in the optimiser's step
+        return "sparse first layer"
     if any(known in each for each in around for known in _IN_OPTIMISER):
         return "optimiser"
     if any(each.startswith(_IN_LOADING) for each in around):
         return "loading"
     if any("InputProduct" in each for each in around):  # vennvi.fused.input_product
         return "sparse first layer"
+    if name == PRODUCT_MARK:
+        return "matrix products"
     if not name.startswith("aten::"):
         return "Python and the rest"
     op = name.removeprefix("aten::")
@@ -104,7 +109,7 @@ def _category(event: Any, whole_steps: dict[int, float]) -> str:
         if id(each) not in whole_steps:
             names.append(each.name)
         elif event.time_range.start >= whole_steps[id(each)]:
-            return "optimiser"
+            return category_of(event.name, [*names, each.name])
     return category_of("" if id(event) in whole_steps else event.name, names)
 
 
