@@ -140,6 +140,7 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["train"]:
         train(Path(sys.argv[2]), *sys.argv[3:])
     elif len(sys.argv) > 1:
+        Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
         main(Path(sys.argv[1]))
     else:
         with tempfile.TemporaryDirectory() as scratch:
