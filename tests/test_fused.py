@@ -184,21 +184,17 @@ def test_numpy_multiplies_on_one_thread_and_only_meanwhile():
         return {blas["filepath"]: blas["num_threads"] for blas in threadpool_info() if blas["user_api"] == "blas"}
 
     with threadpool_limits(2, user_api="blas"):
-        check_limits(threads)
-
-
-def check_limits(threads):
-    before = threads()
-    assert before
-    assert set(before.values()) == {2}
-    with multiplied_by(NumpyMultiply()):
-        assert set(threads().values()) == {1}
-        assert isinstance(multiplication("cpu"), NumpyMultiply)
-        assert not isinstance(multiplication("cuda"), NumpyMultiply)
-        with torch.autocast("cpu", torch.bfloat16):
-            assert not isinstance(multiplication("cpu"), NumpyMultiply)
-    assert threads() == before
-    assert not isinstance(multiplication("cpu"), NumpyMultiply)
+        before = threads()
+        assert before
+        assert set(before.values()) == {2}
+        with multiplied_by(NumpyMultiply()):
+            assert set(threads().values()) == {1}
+            assert isinstance(multiplication("cpu"), NumpyMultiply)
+            assert not isinstance(multiplication("cuda"), NumpyMultiply)
+            with torch.autocast("cpu", torch.bfloat16):
+                assert not isinstance(multiplication("cpu"), NumpyMultiply)
+        assert threads() == before
+        assert not isinstance(multiplication("cpu"), NumpyMultiply)
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from vennvi._runs import lie_in_place, pieces, runs_of, shares
-from vennvi.fused import ROWS_AT_A_TIME, LateGradient, Rows, in_threads, n_shares, n_threads
+from vennvi._runs import lie_in_place, runs_of, shares
+from vennvi.fused import LateGradient, LateRows, in_threads, n_shares, n_threads
 
 #: About how many nanoseconds one thread takes to update a number.
 _UPDATE_NS = 0.6
@@ -96,15 +96,15 @@ class RowAdam(torch.optim.Adam):
         self._update(group, updates)
         return used
 
-    def _update_late(self, parameter: Tensor, gradient: Rows, group: dict) -> None:
+    def _update_late(self, parameter: Tensor, gradient: LateRows, group: dict) -> None:
         """Make rows of the gradient and update with them while they are in the cache."""
         state = self._state_of(parameter)
-        whole = (parameter, state["exp_avg"], state["exp_avg_sq"])
+        exp_avg, exp_avg_sq = state["exp_avg"], state["exp_avg_sq"]
 
         def update(share: list[slice]) -> None:
-            for some in pieces(share, ROWS_AT_A_TIME):
-                held = [each[some] for each in whole]
-                self._adam(group, [_Update((held[0], gradient[some], *held[1:]), state["step"])])
+            for some, rows in gradient.blocks(share):
+                held = (parameter[some], rows, exp_avg[some], exp_avg_sq[some])
+                self._adam(group, [_Update(held, state["step"])])
 
         nanoseconds = gradient.nanoseconds + _UPDATE_NS * parameter.numel()
         in_threads(update, shares([slice(0, len(parameter))], n_shares(parameter.device, nanoseconds)))

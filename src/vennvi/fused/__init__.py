@@ -8,18 +8,16 @@ beside the value, while the block is in the cache, and no more than a block is e
 from vennvi.fused._blockwise import blockwise_score
 from vennvi.fused._elementwise import bernoulli, normal, poisson
 from vennvi.fused._input_product import input_product, sums_of_rows, worth_sharing
-from vennvi.fused._late import ROWS_AT_A_TIME, ROWS_MARK, LateGradient, Rows, late_gradients
+from vennvi.fused._late import LateGradient, LateRows, late_gradients
 from vennvi.fused._multiply import Multiply, NumpyMultiply, fastest_multiply, multiplication, multiplied_by
 from vennvi.fused._negative_binomial import negative_binomial_score
 from vennvi.fused._threads import in_threads, n_shares, n_threads, on_one_thread, others_at_hand
 
 __all__ = [
-    "ROWS_AT_A_TIME",
-    "ROWS_MARK",
     "LateGradient",
+    "LateRows",
     "Multiply",
     "NumpyMultiply",
-    "Rows",
     "bernoulli",
     "blockwise_score",
     "fastest_multiply",

@@ -12,7 +12,7 @@ from torch.nn.functional import embedding_bag
 
 from vennvi._runs import shares
 from vennvi._sparse import is_sparse, pattern_of
-from vennvi.fused._late import LateGradient, Rows, may_be_late
+from vennvi.fused._late import LateGradient, LateRows, may_be_late
 from vennvi.fused._multiply import multiplication
 from vennvi.fused._threads import PRODUCT_NS, SPARSE_PRODUCT_NS, in_threads, n_shares
 
@@ -132,7 +132,7 @@ class _InputProduct(torch.autograd.Function):
                 multiply.add(loadings[:, rows].T, taken_out, to=product, alpha=-1)
             return product
 
-        gradient = Rows(weight, by_rows, _nanoseconds(x, by_product.shape[1]))
+        gradient = LateRows(weight, by_rows, _nanoseconds(x, by_product.shape[1]))
         return None, LateGradient(gradient) if ctx.late else gradient.whole(), None, None
 
 

@@ -13,26 +13,24 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from vennvi._runs import pieces, shares
+from vennvi._runs import Runs, pieces, shares
 from vennvi.fused._gradients import empty_gradient
 from vennvi.fused._threads import in_threads, n_shares
 
-#: Rows that are made at a time.
-ROWS_AT_A_TIME = 2**12
-#: Name of the making of rows in a profile.
-ROWS_MARK = "LateGradient: rows"
+#: LateRows that are made at a time.
+_N_ROWS = 2**12
 _ALLOWED: ContextVar[bool] = ContextVar("late gradients are allowed", default=False)
 
 
-class Rows:
-    """Rows of a gradient, and how to make them.
+class LateRows:
+    """LateRows of a gradient, and how to make them.
 
     Parameters
     ----------
     like
-        The parameter.
+        The parameter, shape ``(n_rows, ...)``.
     make
-        Makes some rows, each time anew.
+        Makes some rows, ``(n_some, ...)`` in the parameter's type, each time anew.
     nanoseconds
         About how long one thread takes to make all of them.
     """
@@ -43,10 +41,12 @@ class Rows:
         self._whole = torch.empty(0)
 
     def __getitem__(self, some: slice) -> Tensor:
-        if self._make is None:
-            return self._whole[some]
-        with torch.profiler.record_function(ROWS_MARK):
-            return self._make(some).contiguous()
+        return self._whole[some] if self._make is None else self._make(some).contiguous()
+
+    def blocks(self, share: Runs) -> Iterator[tuple[slice, Tensor]]:
+        """A share of the rows, which and what they are, in blocks that stay in the cache."""
+        for some in pieces(share, _N_ROWS):
+            yield some, self[some]
 
     def whole(self) -> Tensor:
         """All rows, made by several threads; they are kept instead of what makes them, since they may be written to."""
@@ -54,8 +54,8 @@ class Rows:
             gradient = empty_gradient(self.like, len(self.like))
 
             def write(share: list[slice]) -> None:
-                for some in pieces(share, ROWS_AT_A_TIME):  # written while in the cache, to where they stay
-                    gradient[some] = self[some]
+                for some, rows in self.blocks(share):
+                    gradient[some] = rows
 
             in_threads(write, shares([slice(0, len(gradient))], n_shares(gradient.device, self.nanoseconds)))
             self._whole, self._make, self.nanoseconds = gradient, None, 0.0
@@ -67,21 +67,26 @@ class LateGradient(Tensor):
 
     It has no memory of its own: ``data_ptr`` is 0, and the whole cannot be shared with other processes.
 
+    Parameters
+    ----------
+    rows
+        Its rows; at hand as ``late_rows``.
+
     Examples
     --------
     >>> import torch
     >>> weight = torch.zeros(3, 2)
-    >>> gradient = LateGradient(Rows(weight, lambda some: torch.ones(3, 2)[some]))
+    >>> gradient = LateGradient(LateRows(weight, lambda some: torch.ones(3, 2)[some]))
     >>> gradient.late_rows[:1]
     tensor([[1., 1.]])
     >>> (2 * gradient).sum()
     tensor(12.)
     """
 
-    late_rows: Rows
+    late_rows: LateRows
 
     @staticmethod
-    def __new__(cls, rows: Rows) -> LateGradient:
+    def __new__(cls, rows: LateRows) -> LateGradient:
         """Of the parameter's shape and type, without room of its own."""
         self = Tensor._make_wrapper_subclass(cls, rows.like.shape, dtype=rows.like.dtype, device=rows.like.device)
         self.late_rows = rows

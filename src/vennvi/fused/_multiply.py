@@ -16,7 +16,11 @@ from torch import Tensor
 
 
 class Multiply:
-    """Products of matrices in single precision, by torch."""
+    """Products of matrices ``a`` ``(n, k)`` and ``b`` ``(k, m)`` in single precision, by torch; both as :meth:`factor` gives them.
+
+    Results are written to, or added to, ``(n, m)`` in single precision. Factors of other precisions raise a
+    :class:`RuntimeError` of torch or a :class:`TypeError` of numpy.
+    """
 
     def factor(self, x: Tensor) -> Tensor:
         """A matrix as the products read it."""
@@ -31,7 +35,7 @@ class Multiply:
         to.addmm_(a, b, alpha=alpha)
 
     def affine(self, a: Tensor, b: Tensor, row: Tensor, out: Tensor, column: Tensor | None = None) -> None:
-        r"""Write a product with a row ``(m,)`` added to each of its ``n``, and a column ``(n, 1)``: :math:`a b + r + c`."""
+        r"""Write a product with a row ``(m,)`` and a column ``(n, 1)`` added: :math:`a b + r + c`."""
         if column is None:
             torch.addmm(row, a, b, out=out)
         else:

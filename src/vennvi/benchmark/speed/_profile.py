@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from vennvi.benchmark.speed._hooks import OPTIMISER_MARK, PRODUCT_MARK
-from vennvi.fused import ROWS_MARK
 
 #: Categories in the order of tables.
 CATEGORIES = (
@@ -21,6 +20,7 @@ CATEGORIES = (
 )
 
 _PRODUCTS = {
+    PRODUCT_MARK,
     "mm",
     "addmm",
     "bmm",
@@ -33,7 +33,7 @@ _PRODUCTS = {
     "mkldnn_linear",
     "_addmm_activation",
 }
-_SPARSE = ("embedding", "_sparse_", "sparse_", "index_add", "repeat_interleave")
+_SPARSE = ("embedding", "sparse_", "index_add", "repeat_interleave")
 _COPIES = (
     "copy", "clone", "contiguous", "cat", "stack", "to_dense", "_to_dense", "_to_copy", "to", "zero", "zeros", "fill", "ones",
     "empty", "resize", "index", "index_select", "gather", "scatter", "slice", "select", "split", "chunk", "new_", "full",
@@ -56,22 +56,19 @@ def category_of(name: str, ancestors: Iterable[str] = ()) -> str:
     ('elementwise', 'Python and the rest')
     """
     around = [name, *ancestors]
-    if ROWS_MARK in around:  # of the first layer's gradient, in the optimiser's step
-        return "sparse first layer"
-    if any(known in each for each in around for known in _IN_OPTIMISER):
-        return "optimiser"
+    op = name.removeprefix("aten::")
+    is_product, is_sparse = op.rstrip("_") in _PRODUCTS, op.lstrip("_").startswith(_SPARSE)
+    if any(known in each for each in around for known in _IN_OPTIMISER):  # there products are vennvi's late gradient
+        return "sparse first layer" if is_product or is_sparse else "optimiser"
     if any(each.startswith(_IN_LOADING) for each in around):
         return "loading"
     if any("InputProduct" in each for each in around):  # vennvi.fused.input_product
         return "sparse first layer"
-    if name == PRODUCT_MARK:
+    if is_product:
         return "matrix products"
     if not name.startswith("aten::"):
         return "Python and the rest"
-    op = name.removeprefix("aten::")
-    if op.rstrip("_") in _PRODUCTS:
-        return "matrix products"
-    if op.lstrip("_").startswith(tuple(prefix.lstrip("_") for prefix in _SPARSE)):
+    if is_sparse:
         return "sparse first layer"
     bare = op.strip("_")
     if any(bare == known.strip("_") or bare.startswith(known.strip("_") + "_") for known in _COPIES):
