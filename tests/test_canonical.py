@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 from sklearn.cross_decomposition import CCA
 
-from vennvi import _singular
+from vennvi import _sparse_rows
 from vennvi.canonical import canonical_projections
 
 
@@ -75,7 +75,7 @@ def test_threads_change_no_sign(monkeypatch):
         m: sparse.csr_array(rng.poisson(np.exp(0.4 * shared @ rng.normal(size=(6, 600)) - 1)), dtype="f4") for m in "ab"
     }
     one = canonical_projections(x, everyone(x), 700, n_canonical=12, n_components=30)
-    monkeypatch.setattr(_singular, "n_shares", lambda *_: 3)
+    monkeypatch.setattr(_sparse_rows, "n_shares", lambda *_: 3)
     three = canonical_projections(x, everyone(x), 700, n_canonical=12, n_components=30)
     for m in x:
         np.testing.assert_allclose(three[m].weight, one[m].weight, atol=0.02 * np.abs(one[m].weight).max())

@@ -156,7 +156,9 @@ def test_products_are_in_the_precision_of_autocast(name, layout):
 @pytest.mark.parametrize("name", LIKELIHOODS)
 @pytest.mark.parametrize("layout", ["dense", "csr"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_products_by_numpy_are_those_by_torch(name, layout, threads, request):
+@pytest.mark.parametrize("few", [0, 32])
+def test_products_by_numpy_are_those_by_torch(name, layout, threads, few, request, monkeypatch):
+    monkeypatch.setattr(_multiply, "_FEW", few)
     if threads == 2:
         request.getfixturevalue("two_threads")
     likelihood, x, size, hidden, layer, weight = setting(name, missing=False)
@@ -168,6 +170,16 @@ def test_products_by_numpy_are_those_by_torch(name, layout, threads, request):
         found.append([total.detach(), rows, *gradients(total, parameters)])
     for by_torch, by_numpy in zip(*found, strict=True):
         torch.testing.assert_close(by_numpy, by_torch, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 32, 33, 100])
+@pytest.mark.parametrize("multiply", [Multiply(), NumpyMultiply(), _multiply.LowPrecisionMultiply(torch.bfloat16)])
+def test_products_are_added_whatever_they_are_sums_of(multiply, n):
+    a, b, before = torch.randn(6, n), torch.randn(n, 5), torch.randn(6, 5)
+    to = before.clone()
+    multiply.add(multiply.factor(a), multiply.factor(b), to=to, alpha=-1)
+    tolerance = {"rtol": 0.1, "atol": 0.3} if isinstance(multiply, _multiply.LowPrecisionMultiply) else {}
+    torch.testing.assert_close(to, before - a @ b, **tolerance)
 
 
 @pytest.mark.parametrize(("amd", "blas", "mkl"), [(True, "scipy-openblas", True), (False, "scipy-openblas", True),
@@ -325,9 +337,13 @@ def test_zero_one_data_that_the_model_is_sure_of(log_odds, missing):
 @pytest.mark.parametrize("deflated", [False, True])
 @pytest.mark.parametrize("layout", ["dense", "csr"])
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize(("wide", "multiply"), [(1, Multiply()), (1000, Multiply()), (1, NumpyMultiply())])
-def test_input_product_is_the_dense_one(deflated, layout, threads, wide, multiply, parts, request, monkeypatch):
+@pytest.mark.parametrize(
+    ("wide", "multiply", "few"),
+    [(1, Multiply(), 32), (1000, Multiply(), 32), (1, NumpyMultiply(), 32), (1, NumpyMultiply(), 0)],
+)
+def test_input_product_is_the_dense_one(deflated, layout, threads, wide, multiply, few, parts, request, monkeypatch):
     monkeypatch.setattr(_input_product, "_WIDE", wide)
+    monkeypatch.setattr(_multiply, "_FEW", few)
     with multiplied_by(multiply):
         check_input_product(deflated, layout, threads, parts, request)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from vennvi import _singular
+from vennvi import _singular, _sparse_rows
 from vennvi._singular import Standardised, leading_singular
 
 
@@ -39,7 +39,7 @@ def test_are_those_of_lapack(shape, dtype, is_sparse):
 
 @pytest.mark.parametrize("n_threads", [1, 2, 5])
 def test_products_are_shared_out(n_threads, monkeypatch):
-    monkeypatch.setattr(_singular, "n_shares", lambda *_: n_threads)
+    monkeypatch.setattr(_sparse_rows, "n_shares", lambda *_: n_threads)
     x = matrix(60, 40, np.float32, is_sparse=False)
     x[10:50] = 0  # rows with nothing in them: shares of as many entries are of more or fewer rows
     a, dense = standardised(sparse.csr_array(x))

@@ -7,17 +7,14 @@ sparse matrix for it: a block of sixteen costs hardly more.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from vennvi.fused import in_threads, n_shares, on_one_thread, sums_of_rows
+from vennvi._sparse_rows import SparseRows
 
 Array = NDArray[np.floating]
 
@@ -28,10 +25,6 @@ _HELD = 3
 #: Largest residual of :math:`A A^\top u = \sigma^2 u`, relative to :math:`\sigma^2` (or, if that is larger, to the rounding of the
 #: largest one).
 _TOLERANCE = 1e-3
-#: About how many nanoseconds one thread takes over a stored entry times a number.
-_PRODUCT_NS = 0.2
-#: Threads that share a product at most: of the transposed matrix, each holds a sum of its own.
-_MAX_SHARES = 8
 #: Restarts at most: what has not converged then is one direction as good as another.
 _N_RESTARTS = 30
 
@@ -42,7 +35,7 @@ class Standardised:
     Parameters
     ----------
     x
-        Shape ``(n, d)``, dense or sparse; products are computed in its precision, a sparse one's by several threads.
+        Shape ``(n, d)``, dense, sparse or :class:`~vennvi._sparse_rows.SparseRows`; products are computed in its precision.
     mean, scale
         Mean of every column and the diagonal of :math:`D`, shape ``(d,)``.
 
@@ -55,47 +48,23 @@ class Standardised:
            [ 0.5,  0. ]])
     """
 
-    def __init__(self, x: Any, mean: Array, scale: Array):
+    def __init__(self, x: Array | SparseRows | Any, mean: Array, scale: Array):
+        self._x = SparseRows(x) if sparse.issparse(x) else x
         self.shape, self.dtype = x.shape, np.result_type(x.dtype, np.float32)
         self._scale, self._shift = scale[:, None], mean * scale
-        self._parts = _shares_of(x.tocsr()) if sparse.issparse(x) else [(slice(0, len(x)), x)]
 
     def times(self, v: Array) -> Array:
         """Product :math:`A v`, shape ``(n, k)`` for ``(d, k)``."""
         scaled = np.ascontiguousarray(self._scale * v, dtype=self.dtype)
-        product = np.concatenate(in_threads(lambda part: _product(part[1], scaled), self._parts))
+        product = self._x.times(scaled) if isinstance(self._x, SparseRows) else self._x @ scaled
         return product - (self._shift @ v).astype(self.dtype)
 
     def transposed_times(self, u: Array) -> Array:
         r"""Product :math:`A^\top u`, shape ``(d, k)`` for ``(n, k)``."""
         u = u.astype(self.dtype, copy=False)
-        sums = in_threads(lambda part: part[1].T @ u[part[0]], self._parts)
-        product = self._scale * functools.reduce(np.add, sums) - np.outer(self._shift, u.sum(axis=0, dtype=np.float64))
+        product = self._x.transposed_times(u) if isinstance(self._x, SparseRows) else self._x.T @ u
+        product = self._scale * product - np.outer(self._shift, u.sum(axis=0, dtype=np.float64))
         return product.astype(self.dtype, copy=False)
-
-
-def _shares_of(x: sparse.csr_array) -> list[tuple[slice, sparse.csr_array]]:
-    """Rows of a CSR matrix, which and what they hold, in shares of about as many stored entries, one a thread, not copied."""
-    n = min(n_shares(torch.device("cpu"), _PRODUCT_NS * _BLOCK * x.nnz), _MAX_SHARES)
-    wanted = np.linspace(0, x.nnz, n + 1)
-    cuts = np.searchsorted(x.indptr, wanted[1:-1])
-    bounds = np.unique([0, *cuts, x.shape[0]])
-    parts = []
-    for start, stop in pairwise(bounds):
-        stored = slice(x.indptr[start], x.indptr[stop])
-        starts = x.indptr[start : stop + 1] - x.indptr[start]
-        part = sparse.csr_array((x.data[stored], x.indices[stored], starts), shape=(stop - start, x.shape[1]))
-        parts.append((slice(start, stop), part))
-    return parts
-
-
-def _product(x: Any, v: Array) -> Array:
-    """Product with a few vectors; of a CSR matrix in single precision three times as fast as scipy's."""
-    if not sparse.issparse(x) or x.dtype != np.float32:
-        return x @ v
-    columns, vectors, starts, values = map(torch.from_numpy, (x.indices, v, x.indptr, x.data))
-    with on_one_thread():  # the others of OpenMP do not survive a fork
-        return sums_of_rows(columns, vectors, starts, values).numpy()
 
 
 def leading_singular(a: Standardised, k: int, seed: int) -> tuple[Array, Array, Array]:

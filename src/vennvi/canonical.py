@@ -19,19 +19,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.linalg import eigh
 from sklearn.isotonic import isotonic_regression
 from threadpoolctl import threadpool_limits
 
 from vennvi._singular import Standardised, leading_singular
+from vennvi._sparse_rows import SparseRows
 
 Array = NDArray[np.floating]
-Matrices = Mapping[str, "Array | sparse.csr_array"]
+Matrices = Mapping[str, "Array | sparse.csr_array | SparseRows"]
 
 #: Ridges to choose from, relative to the mean variance of the components.
 RIDGES = (0.0, 0.1, 1.0, 10.0, 100.0)
@@ -44,8 +43,6 @@ _TOLERANCE = 0.95
 _RARE = 0.03
 #: Around many small products: of several threads each would wait for the others, ten times as long on a busy machine.
 _one_thread = partial(threadpool_limits, limits=1, user_api="blas")
-#: Rows of a sparse matrix that are in double precision at a time.
-_ROWS = 256
 #: Entries of a dense matrix that are in double precision at a time.
 _BLOCK = 2**18
 
@@ -84,8 +81,8 @@ def canonical_projections(
     Parameters
     ----------
     matrices
-        Cells by features, by modality; sparse ones stay sparse, and none is copied to another precision. One that nobody else
-        holds is let go when its projection is made.
+        Cells by features, by modality; sparse ones, or :class:`~vennvi._sparse_rows.SparseRows`, stay sparse, and none is
+        copied to another precision. One that nobody else holds is let go when its projection is made.
     rows
         Which of the ``n_obs`` cells each row of a matrix is, by modality.
     n_obs
@@ -119,7 +116,7 @@ def canonical_projections(
     True
     """
     projections = {m: _nothing(x.shape[1], n_canonical) for m, x in matrices.items()}
-    matrices = {m: x for m, x in matrices.items() if x.shape[0]}
+    matrices = {m: SparseRows(x) if sparse.issparse(x) else x for m, x in matrices.items() if x.shape[0]}
     if not matrices:
         return projections
     scales, means, maps, scores = {}, {}, {}, {}
@@ -140,7 +137,7 @@ def canonical_projections(
     signs = _signs(in_features)
     for m in tuple(matrices):
         x, weight = matrices.pop(m), in_features.pop(m) * signs
-        variates = np.concatenate([_times(part, weight) for part in _in_double(x)]) - means[m] @ weight
+        variates = _times(x, weight) - means[m] @ weight
         sd = variates.std(axis=0)
         scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 1e-12)
         weight *= scale
@@ -176,14 +173,10 @@ def _nothing(n_features: int, n_canonical: int) -> Projection:
 
 
 # ------------------------------------------------------------------------------------------------ principal components
-def _moments(x) -> tuple[Array, Array]:
+def _moments(x: Array | SparseRows) -> tuple[Array, Array]:
     """Mean of every feature, and what brings its variance to about 1."""
-    if sparse.issparse(x):
-        mean, squares = np.zeros(x.shape[1]), np.zeros(x.shape[1])
-        for start in range(0, x.shape[0], _ROWS):  # all entries at once in double precision would be twice the matrix
-            rows = x[start : start + _ROWS].astype(np.float64)
-            mean += np.asarray(rows.sum(axis=0)).ravel() / x.shape[0]
-            squares += np.asarray(rows.power(2).sum(axis=0)).ravel() / x.shape[0]
+    if isinstance(x, SparseRows):
+        mean, squares = (total / x.shape[0] for total in x.sums())
     else:
         mean = x.mean(axis=0, dtype=np.float64)
         squares = np.einsum("ij,ij->j", x, x, dtype=np.float64) / len(x)
@@ -191,36 +184,36 @@ def _moments(x) -> tuple[Array, Array]:
     return mean, 1.0 / np.sqrt(variance + _RARE * variance.mean() + 1e-12)
 
 
-def _times(x, y: Array) -> Array:
-    """Product of a matrix, in its own precision: for another it would be copied."""
-    return np.asarray(x @ (y.astype(x.dtype, copy=False) if x.dtype.kind == "f" else y), dtype=np.float64)
+def _times(x: Array | SparseRows, y: Array) -> Array:
+    """Product of a matrix, in double precision; of a sparse one in its own, for another it would be copied."""
+    if isinstance(x, SparseRows):
+        return x.times(y).astype(np.float64)
+    return np.concatenate([part @ y for part in _in_double(x)])
 
 
-def _in_double(x) -> Iterator[Any]:
-    """A few rows after the other of a dense matrix, in double precision; a sparse one as it is."""
-    if sparse.issparse(x):
-        yield x
-        return
-    step = max(_BLOCK // x.shape[1], 1)
+def _transposed_times(x: Array | SparseRows, y: Array) -> Array:
+    """Product of the transposed matrix, likewise."""
+    if isinstance(x, SparseRows):
+        return x.transposed_times(y).astype(np.float64)
+    total, start = np.zeros((x.shape[1], y.shape[1])), 0
+    for part in _in_double(x):
+        total += part.T @ y[start : start + len(part)]
+        start += len(part)
+    return total
+
+
+def _in_double(x: Array) -> Iterator[Array]:
+    """A few rows after the other, in double precision."""
+    step = max(_BLOCK // max(x.shape[1], 1), 1)
     for start in range(0, max(len(x), 1), step):
         yield x[start : start + step].astype(np.float64)
 
 
-def _transposed_times(x, y: Array) -> Array:
-    """Product of the transposed matrix, in double precision for a dense one."""
-    if sparse.issparse(x):
-        return _times(x.T, y)
-    total, start = np.zeros((x.shape[1], y.shape[1])), 0
-    for part in _in_double(x):
-        total += _times(part.T, y[start : start + part.shape[0]])
-        start += part.shape[0]
-    return total
-
-
 def _components(x, mean: Array, scale: Array, k: int, seed: int) -> tuple[Array, Array]:
     """Scores ``(n, k)`` and directions ``(n_features, k)`` of ``(x - mean) * scale``; a sparse ``x`` stays sparse."""
-    if k >= min(x.shape) - 1 or (not sparse.issparse(x) and min(x.shape) <= 1000):
-        dense = (x.toarray() if sparse.issparse(x) else np.asarray(x)) - mean
+    is_sparse = isinstance(x, SparseRows)
+    if k >= min(x.shape) - 1 or (not is_sparse and min(x.shape) <= 1000):
+        dense = (x.toarray() if is_sparse else np.asarray(x)) - mean
         dense *= scale
         left, values, right = np.linalg.svd(dense, full_matrices=False)
         left, values, right = left[:, :k], values[:k], right[:k]
@@ -289,8 +282,8 @@ def _variates(gram: Mapping, k: int, ridge: float, n_canonical: int) -> dict[str
     n = min(n_canonical, size - max(widths) if len(widths) > 1 else size)
     if not n:  # constant modalities
         return {m: np.zeros((len(w), 0)) for m, w in whiten.items()}
-    _, vectors = eigh((matrix + matrix.T) / 2, subset_by_index=(size - n, size - 1))
-    vectors, weights, start = vectors[:, ::-1], {}, 0
+    _, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    vectors, weights, start = vectors[:, ::-1][:, :n], {}, 0
     for m in names:
         weights[m] = whiten[m][:, None] * vectors[start : start + len(whiten[m])]
         start += len(whiten[m])

@@ -75,10 +75,12 @@ class LastResult:
 
 
 def _without_zeros(matrix: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Rows (``dim=0``) or columns (``dim=1``) of a matrix with anything but zeros: which, and what they hold."""
+    """Rows (``dim=0``) or columns (``dim=1``) of a matrix with anything but zeros: which, and what they hold, contiguous."""
     matrix = matrix.detach()
     chosen = matrix.any(dim=1 - dim).nonzero().squeeze(-1)
-    return chosen, matrix if len(chosen) == matrix.shape[dim] else matrix.index_select(dim, chosen)
+    first = matrix.narrow(dim, 0, len(chosen))
+    come_first = first.is_contiguous() and bool((chosen == torch.arange(len(chosen), device=chosen.device)).all())
+    return chosen, first if come_first else matrix.index_select(dim, chosen)
 
 
 def hidden_layers(n_hidden: int, n_layers: int, dropout_rate: float) -> nn.Sequential:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vennvi._keys import CELLS_BEHIND, FOSCTTM
 from vennvi._minibatch_alignment import foscttm_of_minibatch
-from vennvi.fused import LateGradient, late_gradients
+from vennvi.fused import GradientRooms, LateGradient, late_gradients
 from vennvi.optim import RowAdam
 
 
@@ -30,6 +30,7 @@ class SharedPrivateTrainingPlan(TrainingPlan):
         super().__init__(module, eps=eps, weight_decay=weight_decay, **kwargs)
         self._sums: dict[str, Tensor | None] = {"train": None, "validation": None}
         self._names: dict[str, tuple[str, ...]] = {}
+        self._rooms = GradientRooms()
         self._gradients_are_read = False  # by a callback that wants those of the step before
 
     def _optimizer_creator_fn(self, optimizer_cls):
@@ -63,7 +64,7 @@ class SharedPrivateTrainingPlan(TrainingPlan):
         """Loss of a training minibatch."""
         if batch_idx % self.trainer.accumulate_grad_batches == 0 and not self._gradients_are_read:
             self.optimizers().zero_grad()  # before the fused scores make new gradients: Lightning does it afterwards
-        with late_gradients() if self._updates_rows else nullcontext():
+        with self._rooms.in_use(), late_gradients() if self._updates_rows else nullcontext():
             return self._step(batch, "train").loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -126,7 +127,8 @@ class SharedPrivateTrainingPlan(TrainingPlan):
         self._sums[mode] = row if before is None else before + row
 
     def on_train_end(self) -> None:
-        """Let the last minibatch go, which late gradients would be made of."""
+        """Let the last minibatch go, which late gradients would be made of, and what other gradients were made in."""
+        self._rooms.clear()
         for parameter in self.module.parameters():
             if isinstance(parameter.grad, LateGradient):
                 parameter.grad = None

@@ -8,8 +8,11 @@ import pytest
 import scvi
 import torch
 from mudata import MuData
+from scipy import sparse
 
 import vennvi
+from vennvi.model._gather import GatheredRows
+from vennvi.model._gather_in_place import RowsInPlace
 
 
 def named(x, m):
@@ -82,3 +85,48 @@ def test_counts_that_are_all_zero_or_missing_train():
     mdata = MuData({"a": named(nothing, "a"), "b": named(rng.normal(size=(60, 5)).astype(np.float32), "b")})
     model = fitted(mdata, likelihoods={"a": "nb"})
     assert np.isfinite(model.get_latent_representation()).all()
+
+
+def counted(n_obs, rng):
+    """Counts and 0/1 values of one shared factor, cells absent from either and in another order; CSR."""
+    factor = rng.normal(size=(n_obs, 2))
+    depth = rng.lognormal(0, 0.4, size=(n_obs, 1))
+    mods = {
+        "rna": named(
+            sparse.csr_matrix(rng.poisson(depth * np.exp(factor @ rng.normal(size=(2, 130)) - 1)), dtype="f4"), "g"
+        ),
+        "atac": named(
+            sparse.csr_array(factor @ rng.normal(size=(2, 140)) + rng.normal(size=(n_obs, 140)) > 1, dtype="f4"), "p"
+        ),
+    }
+    return {m: a[rng.permutation(n_obs)[: n_obs - 20 * (m == "rna")]].copy() for m, a in mods.items()}
+
+
+@pytest.mark.parametrize("train_size", [0.9, 0.3])
+def test_in_place_it_is_the_start_of_gathered_rows(train_size, monkeypatch):
+    gatherings = []
+    choose = vennvi.VennVI._gathering
+    monkeypatch.setattr(vennvi.VennVI, "_gathering", lambda *a: gatherings.append(choose(*a)) or gatherings[-1])
+    mdata = MuData(counted(300, np.random.default_rng(0)))
+    before = {m: mdata[m].X.copy() for m in mdata.mod}
+    found = fitted(mdata, max_epochs=1, train_size=train_size)
+    assert {type(g) for g in gatherings} == {RowsInPlace if train_size > 0.5 else GatheredRows}
+    for m, x in before.items():
+        assert (x != mdata[m].X).nnz == 0
+    monkeypatch.setattr(vennvi.VennVI, "_gathering", lambda self, m, cells, _: GatheredRows(len(cells)))
+    wanted = fitted(mdata, max_epochs=1, train_size=train_size)
+    assert any(kept(wanted, m) for m in mdata.mod)
+    for m in mdata.mod:
+        a, b = (model.module.encoders[m].canonical for model in (found, wanted))
+        for name in ("projection.weight", "projection.bias", "explained_loadings"):
+            numbers = a.state_dict()[name], b.state_dict()[name]
+            torch.testing.assert_close(*numbers, atol=1e-3 * float(numbers[1].abs().max()), rtol=0)
+
+
+def test_data_that_must_not_be_written_to(recwarn):
+    mods = counted(200, np.random.default_rng(0))
+    for adata in mods.values():
+        for array in (adata.X.data, adata.X.indices, adata.X.indptr):
+            array.flags.writeable = False
+    fitted(MuData(mods), max_epochs=1)
+    assert not [w for w in recwarn if "not writable" in str(w.message)]

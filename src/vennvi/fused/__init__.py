@@ -7,6 +7,7 @@ beside the value, while the block is in the cache, and no more than a block is e
 
 from vennvi.fused._blockwise import blockwise_score
 from vennvi.fused._elementwise import bernoulli, normal, poisson
+from vennvi.fused._gradients import GradientRooms
 from vennvi.fused._input_product import input_product, sums_of_rows, worth_sharing
 from vennvi.fused._late import LateGradient, LateRows, late_gradients
 from vennvi.fused._multiply import Multiply, NumpyMultiply, fastest_multiply, multiplication, multiplied_by
@@ -14,6 +15,7 @@ from vennvi.fused._negative_binomial import negative_binomial_score
 from vennvi.fused._threads import in_threads, n_shares, n_threads, on_one_thread, others_at_hand
 
 __all__ = [
+    "GradientRooms",
     "LateGradient",
     "LateRows",
     "Multiply",

@@ -17,13 +17,13 @@ from vennvi._runs import Runs, pieces, shares
 from vennvi.fused._gradients import empty_gradient
 from vennvi.fused._threads import in_threads, n_shares
 
-#: LateRows that are made at a time.
+#: Rows that are made at a time.
 _N_ROWS = 2**12
 _ALLOWED: ContextVar[bool] = ContextVar("late gradients are allowed", default=False)
 
 
 class LateRows:
-    """LateRows of a gradient, and how to make them.
+    """Rows of a gradient, and how to make them.
 
     Parameters
     ----------

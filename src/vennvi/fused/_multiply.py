@@ -73,6 +73,10 @@ class LowPrecisionMultiply(_AddsAfterwards):
         to.add_(a @ b, alpha=alpha)
 
 
+#: Products of so many numbers take no longer than reading and writing their sum.
+_FEW = 32
+
+
 class NumpyMultiply(_AddsAfterwards):
     """Products of a CPU in single precision, by numpy's BLAS."""
 
@@ -81,8 +85,11 @@ class NumpyMultiply(_AddsAfterwards):
         self._product(a, b, _array(out))
 
     def add(self, a: Tensor, b: Tensor, to: Tensor, alpha: float = 1.0) -> None:
-        """Add a product."""
-        to.add_(torch.from_numpy(self._product(a, b)), alpha=alpha)
+        """Add a product; one of few numbers by torch, which needs no room for it, and takes less time."""
+        if a.shape[1] <= _FEW:
+            to.addmm_(a, b, alpha=alpha)
+        else:
+            to.add_(torch.from_numpy(self._product(a, b)), alpha=alpha)
 
     @staticmethod
     def _product(a: Tensor, b: Tensor, out: np.ndarray | None = None) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from scvi import settings
 from scvi.model._utils import get_max_epochs_heuristic
 from scvi.model.base import UnsupervisedTrainingMixin
@@ -16,9 +17,12 @@ from scvi.utils._docstrings import devices_dsp
 
 from vennvi._keys import data_key
 from vennvi._runner import SharedPrivateTrainRunner, with_strategy
+from vennvi._sparse import is_sparse
 from vennvi.canonical import canonical_projections
+from vennvi.data._dataset import obs_rows
 from vennvi.data._splitter import DataSplitter
 from vennvi.model._gather import GatheredRows
+from vennvi.model._gather_in_place import RowsInPlace
 from vennvi.model._kl_schedule import first_checks_to_skip, with_kl_rise
 from vennvi.model._validate import check_feature_fraction, check_precision
 from vennvi.train import SharedPrivateTrainingPlan
@@ -186,33 +190,50 @@ class TrainMixin(UnsupervisedTrainingMixin):
             cells = np.random.default_rng(settings.seed).choice(cells, _MAX_START_CELLS, replace=False)
             if self.adata is None:  # on disk, neighbours are read at once
                 cells.sort()
-        gathered = {m: GatheredRows(len(cells)) for m in self.modalities}
-        rows: dict[str, list] = {m: [] for m in self.modalities}
-        nuisances: list[NDArray] = []
+        gathered: dict[str, GatheredRows | RowsInPlace] = {}
+        # made at once: what is kept of one minibatch after the other lies between what is not, and is in the way
+        counted = {m: np.zeros(len(cells), dtype=bool) for m in self.modalities}
+        nuisance = np.empty(0)
         seen = 0
         for tensors in self._batches(None, cells, _START_BATCH):
             tensors = {key: value.to(self.device) for key, value in tensors.items()}
             inputs = self.module._get_inference_input(tensors)
-            depths = []
+            here = slice(seen, seen + len(inputs["mask"][self.modalities[0]]))
+            of_cells = []
             for m, x in inputs["x"].items():
                 likelihood, mask = self.module.likelihood(m), inputs["mask"][m]
                 size = likelihood.size(x, inputs["size_factor"][m])
                 # a cell without any count has no depth that could be regressed out
-                counted = (mask > 0) & ~likelihood.is_empty(size)
-                depths.append(torch.where(counted, size.log(), 0.0))
-                present = torch.nonzero(counted.squeeze(-1)).squeeze(-1).cpu().numpy()
-                gathered[m].add(likelihood.encoder_input(x, size), present)
-                rows[m].append(seen + present)
-            covariates = [] if inputs["covariates"] is None else [inputs["covariates"]]
-            nuisances.append(torch.cat([*depths, *covariates], dim=-1).cpu().numpy())
-            seen += len(inputs["mask"][self.modalities[0]])
-        nuisance = np.concatenate(nuisances).astype(np.float64)
+                has_depth = (mask > 0) & ~likelihood.is_empty(size)
+                of_cells.append(torch.where(has_depth, size.log(), 0.0))
+                counted[m][here] = has_depth.squeeze(-1).cpu().numpy()
+                read = likelihood.encoder_input(x, size)
+                if m not in gathered:
+                    gathered[m] = self._gathering(m, cells, is_sparse(read))
+                gathered[m].add(read, np.flatnonzero(counted[m][here]))
+            if inputs["covariates"] is not None:
+                of_cells.append(inputs["covariates"])
+            if not seen:
+                nuisance = np.empty((len(cells), sum(v.shape[1] for v in of_cells)))
+            nuisance[here] = torch.cat(of_cells, dim=-1).cpu().numpy()
+            seen = here.stop
         projections = canonical_projections(
             {m: gathered.pop(m).matrix() for m in self.modalities},
-            {m: np.concatenate(r) for m, r in rows.items()},
-            seen,
+            {m: np.flatnonzero(c) for m, c in counted.items()},
+            len(cells),
             self.module.n_canonical,
             nuisance=nuisance[:, nuisance.std(axis=0) > 0],
         )
         for m, projection in projections.items():
             self.module.encoders[m].canonical.start(projection)
+
+    def _gathering(self, modality: str, cells: NDArray, stays_sparse: bool) -> GatheredRows | RowsInPlace:
+        """What gathers the cells' rows: in place if they are most of a CSR matrix in memory, whose products are theirs then."""
+        if stays_sparse and self.adata is not None:
+            held = self.adata_manager.get_from_registry(data_key(modality))
+            # torch reads no array that must not be written to
+            in_memory = sparse.issparse(held) and held.format == "csr" and held.data.flags.writeable
+            rows = obs_rows(self.adata, modality)[cells]
+            if in_memory and 2 * (rows >= 0).sum() >= held.shape[0]:
+                return RowsInPlace(held, rows)
+        return GatheredRows(len(cells))
