@@ -46,7 +46,7 @@ def test_products_and_sums_are_the_dense_ones(dtype, chosen, scaled, n_threads, 
 def test_nothing_is_copied(n_threads, monkeypatch):
     """Also not for a share that is less than half of the matrix, which scipy would copy."""
     monkeypatch.setattr(_sparse_rows, "n_shares", lambda *_: n_threads)
-    held = sparse.random_array((2000, 500), density=0.5, format="csr", dtype=np.float32, rng=np.random.default_rng(0))
+    held = sparse.random(2000, 500, 0.5, format="csr", dtype=np.float32, random_state=0)
     rows, factors = np.arange(1500), np.ones(1500, np.float32)
     v, u = np.ones((500, 2), np.float32), np.ones((1500, 2), np.float32)
     tracemalloc.start()
@@ -58,10 +58,15 @@ def test_nothing_is_copied(n_threads, monkeypatch):
 
 
 def test_moments_take_little_room():
-    held = sparse.random_array((2000, 500), density=0.5, format="csr", dtype=np.float32, rng=np.random.default_rng(0))
+    held = sparse.random(2000, 500, 0.5, format="csr", dtype=np.float32, random_state=0)
     a = SparseRows(held)
     tracemalloc.start()
     a.sums()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < held.data.nbytes
+
+
+def test_no_row_twice():
+    with pytest.raises(ValueError, match="twice"):
+        SparseRows(held_matrix()[0], np.array([0, 1, 1]))

@@ -33,12 +33,17 @@ class SparseRows:
     Parameters
     ----------
     held
-        :math:`X`, sparse; a CSR one is not copied. Products are computed in its precision, or in double precision if it holds
-        integers.
+        :math:`X`, sparse, all of it finite; a CSR one is not copied. Products are computed in its precision, single at least,
+        or in double precision if it holds integers of 32 bits or more.
     rows
         :math:`r`, no row twice; all rows by default. Products cost what all rows cost.
     factors
         :math:`f`, one for each of ``rows``; 1 by default.
+
+    Raises
+    ------
+    ValueError
+        If ``rows`` names a row twice.
 
     Examples
     --------
@@ -56,6 +61,8 @@ class SparseRows:
     def __init__(self, held: Any, rows: NDArray[np.integer] | None = None, factors: Array | None = None):
         self._held, self._rows = held.tocsr(), rows
         self.dtype = np.result_type(self._held.dtype, np.float32)
+        if rows is not None and len(np.unique(rows)) < len(rows):
+            raise ValueError("A row is named twice.")
         n_held = self._held.shape[0]
         self.shape = (n_held if rows is None else len(rows), self._held.shape[1])
         self._factors: Array | None = None  # of every row that is held, 0 of those that are left out
@@ -86,9 +93,7 @@ class SparseRows:
         """Sum and sum of squares of every column, shape ``(d,)`` each, in double precision."""
         held, n_columns = self._held, self.shape[1]
         total, squares = np.zeros(n_columns), np.zeros(n_columns)
-        for start in range(
-            0, held.shape[0], _ROWS
-        ):  # all entries at once in double precision would be twice the matrix
+        for start in range(0, held.shape[0], _ROWS):  # all at once, in double precision, would be twice the matrix
             starts = held.indptr[start : start + _ROWS + 1]
             stored = slice(starts[0], starts[-1])
             values = held.data[stored].astype(np.float64)
@@ -106,6 +111,23 @@ class SparseRows:
         return dense * (self._factors if self._rows is None else self._factors[self._rows])[:, None]
 
 
+def csr_around(data: NDArray, indices: NDArray, starts: NDArray, n_columns: int) -> sparse.csr_array:
+    """CSR matrix around three arrays, none of which is copied.
+
+    scipy's constructor copies one that is less than half of another, and looks through the indices.
+
+    Examples
+    --------
+    >>> data, indices = np.array([1.0, 2.0, 3.0]), np.array([0, 1, 1])
+    >>> x = csr_around(data[:1], indices[:1], np.array([0, 1]), n_columns=2)
+    >>> np.shares_memory(x.data, data), x.toarray()
+    (True, array([[1., 0.]]))
+    """
+    matrix = sparse.csr_array((len(starts) - 1, n_columns), dtype=data.dtype)
+    matrix.data, matrix.indices, matrix.indptr = data, indices, starts
+    return matrix
+
+
 class _Share:
     """Some rows of a CSR matrix that follow each other, not copied."""
 
@@ -113,13 +135,10 @@ class _Share:
         self.rows = slice(start, stop)
         stored = slice(x.indptr[start], x.indptr[stop])
         starts = x.indptr[start : stop + 1] - x.indptr[start]
-        shape = stop - start, x.shape[1]
-        self._x, self._transposed = sparse.csr_array(shape, dtype=x.dtype), sparse.csc_array(shape[::-1], dtype=x.dtype)
-        for matrix in (
-            self._x,
-            self._transposed,
-        ):  # given to the constructor, less than half of an array would be copied
-            matrix.data, matrix.indices, matrix.indptr = x.data[stored], x.indices[stored], starts
+        self._x = csr_around(x.data[stored], x.indices[stored], starts, x.shape[1])
+        self._transposed = sparse.csc_array(self._x.shape[::-1], dtype=x.dtype)
+        for part in ("data", "indices", "indptr"):  # `.T` would go through the constructor
+            setattr(self._transposed, part, getattr(self._x, part))
 
     def times(self, v: Array) -> Array:
         """Product with a few vectors; in single precision three times as fast as scipy's."""

@@ -553,6 +553,21 @@ def test_the_machine_names_the_blas_only_where_it_multiplies(monkeypatch):
         assert ("OpenBLAS" in _machine.describe_machine(accelerator)) == named
 
 
+@pytest.mark.parametrize(
+    ("lines", "named"),
+    [
+        (["processor : 0", "cpu family : 25", "model : 17", "model name : AMD EPYC", "", "processor : 1", "model name : other"],
+         "AMD EPYC (family 25, model 17)"),
+        (["model name : Virtual CPU: 2 GHz"], "Virtual CPU: 2 GHz"),
+        (["processor : 0", "CPU part : 0xd0c"], "known to Python"),
+    ],
+)  # fmt: skip
+def test_processors_of_the_same_name_are_told_apart(lines, named, monkeypatch):
+    monkeypatch.setattr(_machine.Path, "read_text", lambda *_, **__: "\n".join(lines))
+    monkeypatch.setattr(_machine.platform, "processor", lambda: "known to Python")
+    assert _machine._processor() == named
+
+
 @pytest.mark.usefixtures("toy_known")
 def test_run_writes_resumes_and_grows(tmp_path):
     said: list[str] = []

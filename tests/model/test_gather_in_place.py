@@ -11,7 +11,7 @@ from scipy import sparse
 
 from vennvi.data._dataset import csr_tensor
 from vennvi.model._gather import GatheredRows
-from vennvi.model._gather_in_place import RowsInPlace
+from vennvi.model._gather_in_place import RowsInPlace, can_be_read_in_place
 
 N_OBS, N_FEATURES = 50, 9
 
@@ -53,13 +53,16 @@ def test_are_those_gathered(kind, dtype):
         np.testing.assert_array_equal(getattr(held, name), getattr(before, name))
 
 
-@pytest.mark.parametrize(("largest", "room"), [(1, 0.2), (9, 0.7)], ids=["0/1", "counts"])
-def test_take_little_room(largest, room):
-    """0/1 values over sizes need a number a row; counts need their values, and not a second time where they are."""
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("largest", [1, 9], ids=["0/1", "counts"])
+def test_take_little_room(largest, dtype, index):
+    """0/1 values over sizes need a number a row; counts need their values. Where they are is told by what is there."""
     rng = np.random.default_rng(0)
-    held = sparse.random_array((2000, 1000), density=0.2, format="csr", dtype=np.float32, rng=rng)
+    held = sparse.random(2000, 1000, 0.2, format="csr", dtype=dtype, random_state=0)
     held.data[:] = rng.integers(1, largest + 1, held.nnz)
-    parts = [held[start : start + 20] for start in range(0, 2000, 20)]
+    held.indices, held.indptr = held.indices.astype(index), held.indptr.astype(index)
+    parts = [held[start : start + 20].astype(np.float32) for start in range(0, 2000, 20)]
     batches = [csr_tensor(p.indptr, p.indices, torch.from_numpy(np.log1p(p.data / 3)), 1000) for p in parts]
     tracemalloc.start()
     in_place = RowsInPlace(held, np.arange(2000))
@@ -68,4 +71,36 @@ def test_take_little_room(largest, room):
     in_place.matrix()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < room * (held.data.nbytes + held.indices.nbytes)
+    values = 0 if largest == 1 and dtype == np.float32 else 4 * held.nnz
+    assert peak < values + 0.25 * 4 * held.nnz
+
+
+def test_room_to_spare_is_not_read():
+    """A matrix may hold longer arrays than it needs."""
+    held = sparse.csr_matrix(np.array([[1, 0, 1], [0, 1, 0]], np.float32))
+    wanted = held.toarray()
+    held.data, held.indices = np.append(held.data, [7.0, 7.0]).astype(np.float32), np.append(held.indices, [0, 1])
+    for values in ([2.0, 2.0, 3.0], [2.0, 4.0, 3.0]):
+        in_place = RowsInPlace(held, np.arange(2))
+        in_place.add(csr_tensor([0, 2, 3], [0, 2, 1], torch.tensor(values), 3), np.arange(2))
+        meant = wanted.copy()
+        meant[wanted > 0] = values
+        matrix = in_place.matrix()
+        np.testing.assert_array_equal(matrix.toarray(), meant)
+        np.testing.assert_array_equal(matrix.times(np.eye(3)), meant)
+
+
+@pytest.mark.parametrize("part", ["data", "indices", "indptr"])
+def test_what_must_not_be_written_to_is_not_read_in_place(part):
+    """Torch would warn."""
+    held = sparse.random(20, 10, 0.2, format="csr", dtype=np.float32, random_state=0)
+    assert can_be_read_in_place(held)
+    getattr(held, part).flags.writeable = False
+    assert not can_be_read_in_place(held)
+
+
+def test_only_csr_in_memory_is_read_in_place():
+    held = sparse.random(20, 10, 0.2, format="csc", dtype=np.float32, random_state=0)
+    assert not can_be_read_in_place(held)
+    assert not can_be_read_in_place(held.toarray())
+    assert can_be_read_in_place(sparse.csr_array(held))

@@ -54,14 +54,14 @@ _ROOMS: ContextVar[GradientRooms | None] = ContextVar("rooms for gradients", def
 
 
 def empty_gradient(like: Tensor, n_rows: int) -> Tensor:
-    """Room for the gradient of some rows of a parameter, that of the step before within :meth:`GradientRooms.in_use`.
+    """Room for the gradient of some rows of a tensor, a parameter's within :meth:`GradientRooms.in_use` that of the step before.
 
     numpy asks the system for huge pages, torch on a CPU does not: for 100,000 peaks, fetching the room anew each step
     took longer than filling it.
     """
     if like.device.type != "cpu" or like.dtype != torch.float32:
         return like.new_empty(n_rows, *like.shape[1:])
-    rooms = _ROOMS.get()
+    rooms = _ROOMS.get() if like.is_leaf else None  # what is computed anew is somewhere else in each step
     return torch.from_numpy(_room(like, n_rows) if rooms is None else rooms.room(like, n_rows))
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from vennvi._sparse_rows import SparseRows
+from vennvi._sparse_rows import SparseRows, csr_around
 from vennvi.model._gather import lean_csr
+
+
+def can_be_read_in_place(matrix: Any) -> bool:
+    """Whether a matrix is CSR and in memory, and may be written to: torch reads no arrays that may not."""
+    if not sparse.issparse(matrix) or matrix.format != "csr":
+        return False
+    return all(part.flags.writeable for part in (matrix.data, matrix.indices, matrix.indptr))
 
 
 class RowsInPlace:
@@ -78,8 +87,8 @@ class RowsInPlace:
 
     def matrix(self) -> SparseRows:
         """All rows taken."""
-        rows = self._rows[self._taken]
-        if self._values is not None:
-            entries = self._values, self._held.indices, self._held.indptr
-            return SparseRows(sparse.csr_array(entries, shape=self._held.shape), rows)
-        return SparseRows(self._held.astype(np.float32, copy=False), rows, self._factors[self._taken])
+        held, n_stored = self._held, self._held.nnz
+        values = held.data[:n_stored].astype(np.float32, copy=False) if self._values is None else self._values
+        factors = self._factors[self._taken] if self._values is None else None
+        matrix = csr_around(values, held.indices[:n_stored], held.indptr, held.shape[1])
+        return SparseRows(matrix, self._rows[self._taken], factors)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 from scvi import settings
 from scvi.model._utils import get_max_epochs_heuristic
 from scvi.model.base import UnsupervisedTrainingMixin
@@ -22,7 +21,7 @@ from vennvi.canonical import canonical_projections
 from vennvi.data._dataset import obs_rows
 from vennvi.data._splitter import DataSplitter
 from vennvi.model._gather import GatheredRows
-from vennvi.model._gather_in_place import RowsInPlace
+from vennvi.model._gather_in_place import RowsInPlace, can_be_read_in_place
 from vennvi.model._kl_schedule import first_checks_to_skip, with_kl_rise
 from vennvi.model._validate import check_feature_fraction, check_precision
 from vennvi.train import SharedPrivateTrainingPlan
@@ -231,9 +230,7 @@ class TrainMixin(UnsupervisedTrainingMixin):
         """What gathers the cells' rows: in place if they are most of a CSR matrix in memory, whose products are theirs then."""
         if stays_sparse and self.adata is not None:
             held = self.adata_manager.get_from_registry(data_key(modality))
-            # torch reads no array that must not be written to
-            in_memory = sparse.issparse(held) and held.format == "csr" and held.data.flags.writeable
             rows = obs_rows(self.adata, modality)[cells]
-            if in_memory and 2 * (rows >= 0).sum() >= held.shape[0]:
+            if can_be_read_in_place(held) and 2 * (rows >= 0).sum() >= held.shape[0]:
                 return RowsInPlace(held, rows)
         return GatheredRows(len(cells))

@@ -21,10 +21,10 @@ _MEGABYTE = 2**20
 
 
 def describe_machine(accelerator: str = "cpu") -> str:
-    """Processor, cores, memory and accelerator, for example ``AMD EPYC, 2 cores, 23 GB``; no names of hosts.
+    """Processor, cores, memory and accelerator, for example ``AMD EPYC (family 25, model 17), 2 cores, 23 GB``; no names of hosts.
 
-    Where numpy makes the products, also which processor its OpenBLAS takes this one for: ``OPENBLAS_CORETYPE`` can make it
-    another.
+    A virtual machine may call processors of several generations the same, which their family and model tell apart. Where
+    numpy makes the products, also which processor its OpenBLAS takes this one for: ``OPENBLAS_CORETYPE`` can make it another.
     """
     parts = [_processor(), f"{joblib.cpu_count()} cores"]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
@@ -40,10 +40,13 @@ def describe_machine(accelerator: str = "cpu") -> str:
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        return named[0]
-    except (OSError, IndexError):
+    except OSError:
+        lines = []
+    about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    if not about.get("model name"):
         return platform.processor() or platform.machine()
+    known = [f"{word} {about[key]}" for word, key in (("family", "cpu family"), ("model", "model")) if about.get(key)]
+    return f"{about['model name']} ({', '.join(known)})" if known else about["model name"]
 
 
 def peak_rss() -> float:
