@@ -336,9 +336,9 @@ def test_training_on_several_threads_is_that_on_one(cls, arguments):
 @pytest.mark.parametrize("cls", MODELS)
 def test_training_with_late_gradients_and_products_by_numpy_is_that_without(cls, arguments, monkeypatch):
     curves, products, updates = [], [], []
-    by_numpy, update_late = NumpyMultiply._product, optim.RowAdam._update_late
+    by_numpy, of_late = NumpyMultiply._product, optim.RowAdam._of_late
     monkeypatch.setattr(NumpyMultiply, "_product", staticmethod(lambda *a: products.append(1) or by_numpy(*a)))
-    monkeypatch.setattr(optim.RowAdam, "_update_late", lambda *a: updates.append(1) or update_late(*a))
+    monkeypatch.setattr(optim.RowAdam, "_of_late", lambda *a: updates.append(1) or of_late(*a))
     for multiply, wide in ((Multiply(), 10**9), (NumpyMultiply(), 1)):
         assert not products
         assert not updates

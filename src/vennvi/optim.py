@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,18 +55,23 @@ class RowAdam(torch.optim.Adam):
                 loss = closure()
         done: list[tuple[Tensor, Tensor]] = []
         for group in self.param_groups:
+            updates: list[_Update] = []
             for parameter in group["params"]:
                 gradient = parameter.grad
                 if isinstance(gradient, LateGradient) and self._plain(group):
-                    self._update_late(parameter, gradient.late_rows, group)
+                    updates.append(self._of_late(parameter, gradient.late_rows, group))
                 elif gradient is not None and gradient.is_sparse:
                     gradient = _with_increasing_rows(gradient)
-                    self._update_rows(parameter, gradient._indices()[0], gradient._values(), group)
+                    updates.append(self._of_rows(parameter, gradient._indices()[0], gradient._values(), group))
                 else:
                     continue
                 done.append((parameter, gradient))
                 parameter.grad = None  # not torch's business
-            done += self._update_wide(group)
+            for parameter, gradient in self._wide(group):
+                updates.append(self._of_all(parameter, gradient.contiguous(), group))
+                done.append((parameter, gradient))
+                parameter.grad = None
+            _share_out(updates)
         super().step()
         for parameter, gradient in done:
             parameter.grad = gradient
@@ -78,57 +82,72 @@ class RowAdam(torch.optim.Adam):
         scaled = getattr(self, "grad_scale", None) is not None or getattr(self, "found_inf", None) is not None
         return group["fused"] and not (scaled or group["amsgrad"] or group.get("decoupled_weight_decay"))
 
-    def _update_wide(self, group: dict) -> list[tuple[Tensor, Tensor]]:
-        """Update wide parameters of a CPU, if that is worth several threads; returns, and takes from them, the gradients used."""
+    def _wide(self, group: dict) -> list[tuple[Tensor, Tensor]]:
+        """Wide parameters of a CPU and their dense gradients, if updating them is worth several threads."""
         if n_threads() == 1 or not self._plain(group):
             return []
-        wide = [p for p in group["params"] if p.numel() >= _MANY and p.device.type == "cpu" and p.grad is not None]
-        if n_shares(torch.device("cpu"), _UPDATE_NS * sum(p.numel() for p in wide)) == 1:
-            return []
-        used, updates = [], []
-        for parameter in wide:
-            state = self._state_of(parameter)
-            whole = (parameter, parameter.grad.contiguous(), state["exp_avg"], state["exp_avg_sq"])
-            updates.append(_Update(whole, state["step"].clone()))
-            used.append((parameter, parameter.grad))
-            state["step"] += 1
-            parameter.grad = None
-        self._update(group, updates)
-        return used
+        wide = [
+            (p, p.grad)
+            for p in group["params"]
+            if p.grad is not None and p.numel() >= _MANY and p.device.type == "cpu" and p.is_contiguous()
+        ]
+        return wide if n_shares(torch.device("cpu"), _UPDATE_NS * sum(p.numel() for p, _ in wide)) > 1 else []
 
-    def _update_late(self, parameter: Tensor, gradient: LateRows, group: dict) -> None:
+    def _of_all(self, parameter: Tensor, gradient: Tensor, group: dict) -> _Update:
+        """Update a whole parameter."""
+        state = self._state_of(parameter)
+        before = state["step"].clone()
+        state["step"] += 1
+        whole = tuple(each.view(-1) for each in (parameter, gradient, state["exp_avg"], state["exp_avg_sq"]))
+
+        def update(some: slice) -> None:
+            self._adam(group, [tuple(each[some] for each in whole)], before)
+
+        return _Update(parameter.numel(), _UPDATE_NS * parameter.numel(), update)
+
+    def _of_late(self, parameter: Tensor, gradient: LateRows, group: dict) -> _Update:
         """Make rows of the gradient and update with them while they are in the cache."""
         state = self._state_of(parameter)
+        before = state["step"].clone()
+        state["step"] += 1
         exp_avg, exp_avg_sq = state["exp_avg"], state["exp_avg_sq"]
 
-        def update(share: list[slice]) -> None:
-            for some, rows in gradient.blocks(share):
-                held = (parameter[some], rows, exp_avg[some], exp_avg_sq[some])
-                self._adam(group, [_Update(held, state["step"])])
+        def update(share: slice) -> None:
+            for some, rows in gradient.blocks([share]):
+                self._adam(group, [(parameter[some], rows, exp_avg[some], exp_avg_sq[some])], before)
 
-        nanoseconds = gradient.nanoseconds + _UPDATE_NS * parameter.numel()
-        in_threads(update, shares([slice(0, len(parameter))], n_shares(parameter.device, nanoseconds)))
-        state["step"] += 1
+        return _Update(len(parameter), gradient.nanoseconds + _UPDATE_NS * parameter.numel(), update)
 
-    def _update_rows(self, parameter: Tensor, rows: Tensor, gradient: Tensor, group: dict) -> None:
+    def _of_rows(self, parameter: Tensor, rows: Tensor, gradient: Tensor, group: dict) -> _Update:
+        """Update the rows that a sparse gradient names."""
         state = self._state_of(parameter)
         found_inf = getattr(self, "found_inf", None)  # handed over by a scaler for the time of a step
         share = len(rows) / len(parameter)
         state["step"] += share if found_inf is None else share * (found_inf == 0)
         before = state["step"].clamp_min(1.0) - 1  # torch adds the 1
-        whole: tuple[Tensor, ...] = (parameter, state["exp_avg"], state["exp_avg_sq"])
-        held = whole
+        whole = parameter, state["exp_avg"], state["exp_avg_sq"]
         in_place = lie_in_place(parameter.device)
-        runs = runs_of(rows) if in_place else [(slice(None), slice(None))]
-        if not in_place:
-            held = tuple(each.index_select(0, rows) for each in whole)
-        self._update(
-            group,
-            [_Update((held[0][run], gradient[own], held[1][run], held[2][run]), before) for run, own in runs],
-        )
-        if not in_place:
-            for each, updated in zip(whole, held, strict=True):
+        runs = runs_of(rows) if in_place else []
+
+        def update(some: slice) -> None:
+            parts = []
+            for run, own in runs:
+                start, stop = max(some.start, own.start), min(some.stop, own.stop)
+                if start < stop:
+                    of_run = slice(run.start + start - own.start, run.start + stop - own.start)
+                    w, exp_avg, exp_avg_sq = (each[of_run] for each in whole)
+                    parts.append((w, gradient[start:stop], exp_avg, exp_avg_sq))
+            self._adam(group, parts, before)
+
+        def update_copies(_: slice) -> None:
+            w, exp_avg, exp_avg_sq = (each.index_select(0, rows) for each in whole)
+            self._adam(group, [(w, gradient, exp_avg, exp_avg_sq)], before)
+            for each, updated in zip(whole, (w, exp_avg, exp_avg_sq), strict=True):
                 each.index_copy_(0, rows, updated)
+
+        if in_place:
+            return _Update(len(rows), _UPDATE_NS * gradient.numel(), update)
+        return _Update(1, 0.0, update_copies)
 
     def _state_of(self, parameter: Tensor) -> dict:
         state = self.state[parameter]
@@ -137,30 +156,12 @@ class RowAdam(torch.optim.Adam):
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         return state
 
-    def _update(self, group: dict, updates: Sequence[_Update]) -> None:
-        """Update by as many threads as are worth it."""
-        if not updates:
-            return
-        bounds = list(accumulate((u.tensors[0].numel() for u in updates), initial=0))  # of their numbers, end to end
-        n = n_shares(updates[0].tensors[0].device, _UPDATE_NS * bounds[-1])
-        if n == 1 or not all(each.is_contiguous() for u in updates for each in u.tensors):
-            self._adam(group, updates)
-            return
-
-        def cut(piece: slice) -> _Update:
-            k = bisect_right(bounds, piece.start) - 1
-            own = slice(piece.start - bounds[k], piece.stop - bounds[k])
-            return _Update(tuple(each.view(-1)[own] for each in updates[k].tensors), updates[k].before)
-
-        dealt = shares([slice(i, j) for i, j in pairwise(bounds)], n)
-        in_threads(functools.partial(self._adam, group), [[cut(piece) for piece in share] for share in dealt])
-
-    def _adam(self, group: dict, updates: Sequence[_Update]) -> None:
-        """Torch's functional Adam."""
-        parameters, gradients, exp_avgs, exp_avg_sqs = map(list, zip(*(u.tensors for u in updates), strict=True))
+    def _adam(self, group: dict, parts: Sequence[tuple[Tensor, ...]], before: Tensor) -> None:
+        """Torch's functional Adam on parts of a parameter: numbers, gradients and both moments, after so many steps."""
+        parameters, gradients, exp_avgs, exp_avg_sqs = map(list, zip(*parts, strict=True))
         beta1, beta2 = group["betas"]
         adam(
-            parameters, gradients, exp_avgs, exp_avg_sqs, [], [u.before.clone() for u in updates],
+            parameters, gradients, exp_avgs, exp_avg_sqs, [], [before.clone() for _ in parts],
             fused=group["fused"], amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"],
             weight_decay=group["weight_decay"], eps=group["eps"], maximize=group["maximize"],
             grad_scale=getattr(self, "grad_scale", None), found_inf=getattr(self, "found_inf", None),
@@ -169,10 +170,29 @@ class RowAdam(torch.optim.Adam):
 
 @dataclass(frozen=True)
 class _Update:
-    """Parameter, gradient and both moments of some rows, after so many steps."""
+    """An update of so many rows, how long one thread takes over it, and how to do some of it."""
 
-    tensors: tuple[Tensor, ...]
-    before: Tensor
+    n_rows: int
+    nanoseconds: float
+    some: Callable[[slice], None]
+
+
+def _share_out(updates: Sequence[_Update]) -> None:
+    """Do all updates, by as many threads as are worth it: end to end, a thread does as long a part as the others."""
+    if not updates:
+        return
+    ends = list(accumulate((max(round(update.nanoseconds), 1) for update in updates), initial=0))
+
+    def work(share: Sequence[slice]) -> None:
+        for part in share:
+            k = bisect_right(ends, part.start) - 1
+            length, n_rows = ends[k + 1] - ends[k], updates[k].n_rows
+            rows = slice((part.start - ends[k]) * n_rows // length, (part.stop - ends[k]) * n_rows // length)
+            if rows.start < rows.stop:
+                updates[k].some(rows)
+
+    n = n_shares(torch.device("cpu"), ends[-1])
+    in_threads(work, shares([slice(i, j) for i, j in pairwise(ends)], n))
 
 
 def _with_increasing_rows(gradient: Tensor) -> Tensor:
