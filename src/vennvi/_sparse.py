@@ -59,8 +59,9 @@ class Pattern:
     @cached_property
     def by_column(self) -> ByColumn:
         """The entries column after column; of a CPU."""
+        # a minibatch is small: indices of 32 bits do, of which the result is then
         numbers = np.arange(len(self.columns), dtype=np.int32)
-        parts = (numbers, self.columns.numpy(), self.starts.numpy())
+        parts = (numbers, *(each.numpy().astype(np.int32) for each in (self.columns, self.starts)))
         matrix = sparse.csr_array(parts, shape=self._shape).tocsc()
         with torch.inference_mode(False):
             return ByColumn(torch.from_numpy(matrix.data), torch.from_numpy(matrix.indices), matrix.indptr)
