@@ -227,7 +227,7 @@ class TrainMixin(UnsupervisedTrainingMixin):
             self.module.encoders[m].canonical.start(projection)
 
     def _gathering(self, modality: str, cells: NDArray, stays_sparse: bool) -> GatheredRows | RowsInPlace:
-        """What gathers the cells' rows: in place if they are most of a CSR matrix in memory, whose products are theirs then."""
+        """What gathers the cells' rows: in place if they are most of a CSR matrix in memory, since products cost what all cost."""
         if stays_sparse and self.adata is not None:
             held = self.adata_manager.get_from_registry(data_key(modality))
             rows = obs_rows(self.adata, modality)[cells]
