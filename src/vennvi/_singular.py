@@ -48,7 +48,7 @@ class Standardised:
            [ 0.5,  0. ]])
     """
 
-    def __init__(self, x: Array | SparseRows | Any, mean: Array, scale: Array):
+    def __init__(self, x: Any, mean: Array, scale: Array):
         self._x = SparseRows(x) if sparse.issparse(x) else x
         self.shape, self.dtype = x.shape, np.result_type(x.dtype, np.float32)
         self._scale, self._shift = scale[:, None], mean * scale

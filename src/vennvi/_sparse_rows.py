@@ -83,7 +83,7 @@ class SparseRows:
         r"""Product :math:`A^\top u`, shape ``(d, k)`` for ``(n, k)``."""
         u = u.astype(self.dtype, copy=False)
         if self._rows is not None:
-            chosen, u = u, np.zeros((len(self._held.indptr) - 1, u.shape[1]), self.dtype)
+            chosen, u = u, np.zeros((self._held.shape[0], u.shape[1]), self.dtype)
             u[self._rows] = chosen
         if self._factors is not None:
             u = u * self._factors[:, None]

@@ -94,10 +94,8 @@ class RowAdam(torch.optim.Adam):
         return wide if n_shares(torch.device("cpu"), _UPDATE_NS * sum(p.numel() for p, _ in wide)) > 1 else []
 
     def _of_all(self, parameter: Tensor, gradient: Tensor, group: dict) -> _Update:
-        """Update a whole parameter."""
-        state = self._state_of(parameter)
-        before = state["step"].clone()
-        state["step"] += 1
+        """Update a whole parameter, contiguous."""
+        state, before = self._one_step_more(parameter)
         whole = tuple(each.view(-1) for each in (parameter, gradient, state["exp_avg"], state["exp_avg_sq"]))
 
         def update(some: slice) -> None:
@@ -107,9 +105,7 @@ class RowAdam(torch.optim.Adam):
 
     def _of_late(self, parameter: Tensor, gradient: LateRows, group: dict) -> _Update:
         """Make rows of the gradient and update with them while they are in the cache."""
-        state = self._state_of(parameter)
-        before = state["step"].clone()
-        state["step"] += 1
+        state, before = self._one_step_more(parameter)
         exp_avg, exp_avg_sq = state["exp_avg"], state["exp_avg_sq"]
 
         def update(share: slice) -> None:
@@ -148,6 +144,13 @@ class RowAdam(torch.optim.Adam):
         if in_place:
             return _Update(len(rows), _UPDATE_NS * gradient.numel(), update)
         return _Update(1, 0.0, update_copies)
+
+    def _one_step_more(self, parameter: Tensor) -> tuple[dict, Tensor]:
+        """State of a parameter, its step counted, and the steps before."""
+        state = self._state_of(parameter)
+        before = state["step"].clone()
+        state["step"] += 1
+        return state, before
 
     def _state_of(self, parameter: Tensor) -> dict:
         state = self.state[parameter]
