@@ -8,6 +8,7 @@ import torch
 from scipy import sparse, stats
 from scipy.special import expit, softmax
 
+from vennvi._sparse import SparseColumns, is_sparse
 from vennvi.data._dataset import csr_tensor
 from vennvi.data._summary import summarise
 from vennvi.likelihoods import LIKELIHOODS, resolve_likelihood
@@ -120,6 +121,21 @@ def test_sparse_and_dense_input_are_the_same(name):
         likelihood.log_prob(outputs, likelihood.target(tensor, size)),
         likelihood.log_prob(outputs, likelihood.target(dense, size)),
     )
+
+
+@pytest.mark.parametrize("name", [name for name in LIKELIHOODS if name != "normal"])
+@pytest.mark.parametrize("chosen", [[5, 2, 11], [3], [], list(range(N))], ids=["some", "one without counts", "none", "all"])
+def test_rows_of_a_sparse_target_are_those_of_the_dense_one_and_stay_sparse(name, chosen):
+    x = data(KIND[name])
+    x[3] = 0
+    likelihood, _ = build(name, x)
+    csr, chosen = sparse.csr_array(x), torch.tensor(chosen, dtype=torch.int64)
+    size = likelihood.size(torch.as_tensor(x), None)
+    rows = likelihood.target(csr_tensor(csr.indptr, csr.indices, csr.data, D), size).rows(chosen)
+    of_dense = likelihood.target(torch.as_tensor(x), size).rows(chosen)
+    torch.testing.assert_close(rows.dense, of_dense.dense)
+    torch.testing.assert_close(rows.size, size[chosen])
+    assert isinstance(rows.values, SparseColumns) or is_sparse(rows.values)
 
 
 def test_depth_is_kept_out_of_the_encoder():

@@ -86,6 +86,40 @@ def with_values(x: Tensor, values: Tensor) -> Tensor:
     return other
 
 
+def entries_of_rows(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Places of the stored entries of some rows, given where each row starts and how many it has, ``(n,)`` both.
+
+    They are returned row after row, behind the bounds of the rows among them, ``(n + 1,)``.
+
+    Examples
+    --------
+    >>> entries_of_rows(torch.tensor([5, 0]), torch.tensor([2, 1]))
+    (tensor([0, 2, 3]), tensor([5, 6, 0]))
+    """
+    bounds = torch.zeros(len(starts) + 1, dtype=torch.int64, device=starts.device)
+    torch.cumsum(lengths, 0, out=bounds[1:])
+    n_stored = int(bounds[-1])
+    shift = torch.repeat_interleave(starts - bounds[:-1], lengths, output_size=n_stored)
+    return bounds, shift.add_(torch.arange(n_stored, device=starts.device))
+
+
+def take_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """CSR tensor of some rows of another, in their order.
+
+    Examples
+    --------
+    >>> from vennvi.data._dataset import csr_tensor
+    >>> x = csr_tensor([0, 2, 2, 3], [0, 2, 1], torch.tensor([5.0, 6.0, 7.0]), 3)
+    >>> take_rows(x, torch.tensor([2, 0])).to_dense()
+    tensor([[0., 7., 0.],
+            [5., 0., 6.]])
+    """
+    starts = x.crow_indices()
+    bounds, entries = entries_of_rows(starts[rows], starts.diff()[rows])
+    columns, values = (each.index_select(0, entries) for each in (x.col_indices(), x.values()))
+    return torch.sparse_csr_tensor(bounds, columns, values, size=(len(rows), x.shape[1]), check_invariants=False)
+
+
 def row_sums(x: Tensor) -> Tensor:
     """Sum of each row, NaN entries left out, shape ``(n, 1)``; dense or CSR."""
     if is_sparse(x):

@@ -14,6 +14,7 @@ from scvi.data import AnnDataManager
 from torch import Tensor
 
 from vennvi._keys import data_key, mask_key
+from vennvi._sparse import entries_of_rows
 from vennvi.data._dataset import MuDataset, cell_positions, csr_tensor
 
 #: Fraction of a device's free memory that the data may take.
@@ -45,12 +46,7 @@ class CsrRows:
 
     def take(self, rows: Tensor) -> Tensor:
         """CSR tensor of some rows, in their order."""
-        lengths = self.lengths[rows]
-        bounds = torch.zeros(len(rows) + 1, dtype=torch.int64, device=rows.device)
-        torch.cumsum(lengths, 0, out=bounds[1:])
-        n_stored = int(bounds[-1])
-        shift = torch.repeat_interleave(self.starts[rows] - bounds[:-1], lengths, output_size=n_stored)
-        entries = shift.add_(torch.arange(n_stored, device=rows.device))
+        bounds, entries = entries_of_rows(self.starts[rows], self.lengths[rows])
         columns, values = self.columns.index_select(0, entries), self.values.index_select(0, entries)
         return csr_tensor(bounds, columns, values, self.n_columns)
 

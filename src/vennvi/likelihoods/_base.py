@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vennvi._runs import Runs
-from vennvi._sparse import SparseColumns, is_sparse, pattern_of, row_sums, to_dense, with_values
+from vennvi._sparse import SparseColumns, is_sparse, pattern_of, row_sums, take_rows, to_dense, with_values
 from vennvi.data._summary import FeatureSummary
 from vennvi.fused import blockwise_score
 from vennvi.fused._elementwise import Rule
@@ -43,7 +43,8 @@ class Target:
         observed = self.observed if self.observed is None or self.observed.ndim == 1 else self.observed[chosen]
         if isinstance(self.values, SparseColumns):
             return Target(self.values.of_rows(chosen), observed, self.size[chosen])
-        return Target(to_dense(self.values)[chosen], observed, self.size[chosen])
+        values = take_rows(self.values, chosen) if is_sparse(self.values) else self.values[chosen]
+        return Target(values, observed, self.size[chosen])
 
     @property
     def dense(self) -> Tensor:
