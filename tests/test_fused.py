@@ -7,7 +7,8 @@ import threading
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
+from scipy import sparse, stats
+from scipy.special import digamma
 from test_likelihoods import KIND, D, N, build, data
 from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
@@ -403,6 +404,41 @@ def test_input_product_is_in_single_precision_under_autocast():
         (found,) = torch.autograd.grad(product.sum(), weight)
     torch.testing.assert_close(product, (torch.eye(5, 7) - out[0] @ out[1]) @ weight)
     torch.testing.assert_close(found, (torch.eye(5, 7) - out[0] @ out[1]).T @ torch.ones(5, 3))
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("name", [*FACTORISING, "nb"])
+def test_a_single_feature_is_no_work_for_two_threads(name):
+    _, x, size, hidden, _, weight = setting(name, missing=False)
+    one = LIKELIHOODS[name](1)
+    target, narrow = one.target(x[:, :1], size), nn.Linear(N_HIDDEN, 1)
+    total, rows = one.score(hidden, narrow, target, weight)
+    expected = one.log_prob(narrow(hidden), target)
+    torch.testing.assert_close(rows, expected.detach(), rtol=1e-4, atol=1e-4)
+    found, wanted = (gradients(t, parameters_of(one, narrow, hidden)) for t in (total, (weight * expected).sum()))
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("theta", [0.1, 1.0, 100.0, 3000.0])
+def test_negative_binomial_keeps_its_precision_over_many_features(theta):
+    """Against double precision: with a large theta, it is a small difference of sums of thousands."""
+    rng, n, d = np.random.default_rng(0), 6, 20_000
+    outputs = rng.normal(size=d)
+    rate = np.exp(outputs) / np.exp(outputs).sum() * 2000
+    x = rng.poisson(rate, size=(n, d))
+    parameters = (torch.tensor(outputs, dtype=torch.float32), torch.full((d,), theta, requires_grad=True))
+    layer = torch.zeros(1, n, 2), torch.zeros(d, 2), parameters[0]
+    values, rates = stored(torch.tensor(x, dtype=torch.float32)), torch.full((n, 1), 2000.0)
+    total, rows = _negative_binomial.negative_binomial_score(*layer, parameters[1], values, rates, torch.ones(1, n))
+    expected = stats.nbinom.logpmf(x, theta, theta / (theta + rate)).sum(1)
+    np.testing.assert_allclose(rows[0].numpy(), expected, rtol=1e-5, atol=0.01 + 1e-3 * theta)
+    if theta > 100:  # the derivative is far below what single precision tells of digamma
+        return
+    by_theta = digamma(x + theta) - digamma(theta) - np.log1p(rate / theta) + (rate - x) / (theta + rate)
+    (found,) = torch.autograd.grad(total, parameters[1])
+    scale = np.abs(by_theta).sum(0).max()
+    np.testing.assert_allclose(found.numpy(), by_theta.sum(0), rtol=1e-3, atol=1e-2 * scale)
 
 
 @pytest.mark.parametrize("name", ["bernoulli", "poisson", "nb"])

@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from anndata import AnnData
+from mudata import MuData
 from scipy import sparse
 
+import vennvi
 from vennvi.canonical import Projection, canonical_projections
 from vennvi.data._dataset import csr_tensor
-from vennvi.nn import CanonicalHead, Encoder
+from vennvi.nn import CanonicalHead, Encoder, affine
 
 
 def started_encoder(x, other, residual_private=True, n_canonical=4):
@@ -120,6 +124,46 @@ def test_the_variates_that_agree_are_explained_wherever_they_come():
     coefficients, loadings = head.explained(head.projection(x))
     variates = x.numpy() @ projection.weight[:, [2, 27]]
     np.testing.assert_allclose(coefficients @ loadings, variates @ projection.loadings[[2, 27]], rtol=1e-4, atol=1e-5)
+
+
+def three_in_a_chain(n=300):
+    """Each modality shares one factor with the next: the variates that a modality agrees by are not the first ones."""
+    rng = np.random.default_rng(0)
+    names = pd.Index([f"c{i}" for i in range(n)])
+    factors = rng.normal(size=(n, 4))
+    mods = {}
+    for i, m in enumerate("abc"):
+        x = factors[:, i : i + 2] @ rng.normal(size=(2, 30)) + 0.5 * rng.normal(size=(n, 30))
+        mods[m] = AnnData(x.astype(np.float32), obs=pd.DataFrame(index=names))
+        mods[m].var_names = [f"{m}{j}" for j in range(30)]
+    return MuData(mods)
+
+
+def test_a_loaded_model_that_was_read_first_trains_further(tmp_path):
+    """What is looked up of the projections in inference mode is needed in training."""
+    mdata, quiet = three_in_a_chain(), {"accelerator": "cpu", "enable_progress_bar": False}
+    vennvi.VennVI.setup_mudata(mdata)
+    model = vennvi.VennVI(mdata, n_shared=3, n_private=2, n_hidden=16)
+    model.train(1, **quiet)
+    model.save(tmp_path / "model")
+    loaded = vennvi.VennVI.load(tmp_path / "model", adata=mdata, accelerator="cpu")
+    loadings = loaded.module.encoders["c"].canonical.explained_loadings
+    assert not loadings.any(1).all()
+    loaded.get_latent_representation()
+    loaded.train(1, **quiet)
+    assert np.isfinite(loaded.history["train_loss"].to_numpy(float)).all()
+
+
+def test_variates_are_in_single_precision_whatever_their_product_is_in(monkeypatch):
+    """Autocast's products are not; a GPU copies within a type only, as a CPU does outside of autocast."""
+    head, x = CanonicalHead(6, 30, 2, 8), torch.randn(5, 6)
+    with torch.no_grad():
+        head.projection.weight[:, 3:] = 0
+    expected = head.variates(x)
+    monkeypatch.setattr("vennvi.nn.affine", lambda *given: affine(*given).bfloat16())
+    found = head.variates(x)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
 
 
 def as_csr(x):

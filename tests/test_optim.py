@@ -115,6 +115,18 @@ def test_rows_without_gradient_stay_and_the_others_move_as_if_alone():
     torch.testing.assert_close(weight.detach()[[0, 2]], alone.detach(), rtol=0.02, atol=0.005)
 
 
+def test_hooks_of_a_step_are_called_once():
+    """Also when torch has wrapped its own Adam, which it does when one is made."""
+    w, calls = torch.nn.Parameter(torch.zeros(3)), []
+    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+    optimizer = RowAdam([w], lr=0.1)
+    optimizer.register_step_pre_hook(lambda *_: calls.append("before"))
+    optimizer.register_step_post_hook(lambda *_: calls.append("after"))
+    w.grad = torch.ones(3)
+    optimizer.step()
+    assert calls == ["before", "after"]
+
+
 def test_closure_is_called_with_gradients_on():
     weight = torch.nn.Parameter(torch.ones(2))
     optimizer = RowAdam([weight], lr=0.1)

@@ -294,13 +294,14 @@ def test_gradients_are_kept_for_who_reads_them_and_nothing_else_changes(argument
 
 
 @pytest.mark.usefixtures("late")
+@pytest.mark.parametrize("absent", [False, True], ids=["complete", "cells lack modalities"])
 @pytest.mark.parametrize("name", ["MMVAEPlusPlus", "VennVI"])
-def test_compiled_training_is_the_same(name):
+def test_compiled_training_is_the_same(name, absent):
     """``torch.compile`` breaks its graph at the fused steps and changes no number; its eager backend needs no compiler."""
     curves = []
     for plan_kwargs in ({}, {"compile": True, "compile_kwargs": {"backend": "aot_eager"}}):
         scvi.settings.seed = 0
-        model = model_of(toy_mudata(3), cls=getattr(vennvi, name))
+        model = model_of(toy_mudata(3, absent=absent), cls=getattr(vennvi, name))
         model.train(max_epochs=2, train_size=1.0, batch_size=30, plan_kwargs=plan_kwargs, **QUIET)
         curves.append(model.history["train_loss"].to_numpy(float).ravel())
     np.testing.assert_allclose(curves[1], curves[0], rtol=1e-5)

@@ -103,6 +103,7 @@ def entries_of_rows(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return bounds, shift.add_(torch.arange(n_stored, device=starts.device))
 
 
+@torch.compiler.disable
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     """CSR tensor of some rows of another, in their order.
 
@@ -179,6 +180,7 @@ class SparseColumns:
         dense[self.rows, self.columns] = self.values
         return dense
 
+    @torch.compiler.disable
     def of_rows(self, chosen: Tensor) -> SparseColumns:
         """The entries of some rows, each named once."""
         place = torch.full((self.shape[0],), -1).index_copy_(0, chosen, torch.arange(len(chosen)))
@@ -227,7 +229,9 @@ class EntriesInBlocks:
         """Sum over a cell's entries of their values times what was read of the outputs, ``(n_terms, n)``."""
         products = self._read.mul_(self._values)
         total = products.new_zeros(len(products), self._n)
-        for of_term, product in zip(total, products, strict=True):  # by indices of 32 bits, both at once take 20 times as long
+        for of_term, product in zip(
+            total, products, strict=True
+        ):  # by indices of 32 bits, both at once take 20 times as long
             of_term.index_add_(0, self._rows, product)
         return total
 

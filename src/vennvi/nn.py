@@ -76,11 +76,12 @@ class LastResult:
 
 def _without_zeros(matrix: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Rows (``dim=0``) or columns (``dim=1``) of a matrix with anything but zeros: which, and what they hold, contiguous."""
-    matrix = matrix.detach()
-    chosen = matrix.any(dim=1 - dim).nonzero().squeeze(-1)
-    first = matrix.narrow(dim, 0, len(chosen))
-    come_first = first.is_contiguous() and bool((chosen == torch.arange(len(chosen), device=chosen.device)).all())
-    return chosen, first if come_first else matrix.index_select(dim, chosen)
+    with torch.inference_mode(False):  # what is selected while reading may be needed in training
+        matrix = matrix.detach()
+        chosen = matrix.any(dim=1 - dim).nonzero().squeeze(-1)
+        first = matrix.narrow(dim, 0, len(chosen))
+        come_first = first.is_contiguous() and bool((chosen == torch.arange(len(chosen), device=chosen.device)).all())
+        return chosen, first if come_first else matrix.index_select(dim, chosen)
 
 
 def hidden_layers(n_hidden: int, n_layers: int, dropout_rate: float) -> nn.Sequential:
@@ -154,7 +155,8 @@ class CanonicalHead(nn.Module):
         variates = torch.zeros(x.shape[0], weight.shape[1], device=x.device)
         if not len(chosen):
             return variates
-        return variates.index_copy(1, chosen, affine(x, kept, self.projection.bias[chosen]))
+        found = affine(x, kept, self.projection.bias[chosen])
+        return variates.index_copy(1, chosen, found.to(variates.dtype))  # autocast's: a GPU copies within a type only
 
     @torch.compiler.disable
     def explained(self, variates: Tensor) -> tuple[Tensor, Tensor] | tuple[()]:

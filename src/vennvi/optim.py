@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import unwrap
 from itertools import accumulate, pairwise
 
 import torch
@@ -72,7 +73,7 @@ class RowAdam(torch.optim.Adam):
                 done.append((parameter, gradient))
                 parameter.grad = None
             _share_out(updates)
-        super().step()
+        unwrap(torch.optim.Adam.step)(self)  # torch's wrapper would call the hooks of a step a second time
         for parameter, gradient in done:
             parameter.grad = gradient
         return loss

@@ -40,8 +40,9 @@ def info_nce(a: Tensor, b: Tensor, present: Tensor, scale: float) -> Tensor:
     rows = torch.nonzero(present > 0).squeeze(-1)
     if len(rows) < 2:
         return (a.sum() + b.sum()) * 0.0
-    a, b = a[rows], b[rows]
-    squared = a.square().sum(-1, keepdim=True) + b.square().sum(-1) - 2 * a @ b.T
-    logits = squared.clamp_min(0) / (-2 * scale**2)
-    own = torch.arange(len(rows), device=a.device)
-    return 0.5 * (cross_entropy(logits, own) + cross_entropy(logits.T, own))
+    with torch.autocast(a.device.type, enabled=False):  # squares that nearly cancel
+        a, b = a[rows].float(), b[rows].float()
+        squared = a.square().sum(-1, keepdim=True) + b.square().sum(-1) - 2 * a @ b.T
+        logits = squared.clamp_min(0) / (-2 * scale**2)
+        own = torch.arange(len(rows), device=a.device)
+        return 0.5 * (cross_entropy(logits, own) + cross_entropy(logits.T, own))

@@ -122,7 +122,7 @@ class _BlockwiseScore(torch.autograd.Function):
             width = max(_BLOCK.get(hidden.device.type, _BLOCK["cuda"]) // max(n_outputs, 1), 64)
             runs = [slice(0, len(held[0]))] if runs is None else runs
             n_chosen = length_of(runs)
-            n_parts = n_shares(hidden.device, 3 * PRODUCT_NS * n_outputs * n_hidden * n_chosen)
+            n_parts = min(n_shares(hidden.device, 3 * PRODUCT_NS * n_outputs * n_hidden * n_chosen), max(n_chosen, 1))
             dealt = [shares(share, max(round(length_of(share) / width), 1)) for share in shares(runs, n_parts)]
             places = _places(length_of(block) for blocks in dealt for block in blocks)
             parts = [[(block, next(places)) for block in blocks] for blocks in dealt]

@@ -101,13 +101,14 @@ class _OfTheta:
     """Functions of the inverse dispersion, each of shape ``(n_features,)``."""
 
     theta: Tensor
+    inverse: Tensor
     log: Tensor
     lgamma: Tensor
     digamma: Tensor
 
     @classmethod
     def of(cls, theta: Tensor) -> _OfTheta:
-        return cls(theta, theta.log(), torch.lgamma(theta), torch.digamma(theta))
+        return cls(theta, theta.reciprocal(), theta.log(), torch.lgamma(theta), torch.digamma(theta))
 
 
 class _Score(torch.autograd.Function):
@@ -189,25 +190,28 @@ def _score_means(
 ) -> Tensor:
     r"""What depends on the means, :math:`x \log \mu - (x + \theta) \log(\mu + \theta) + \theta \log \theta`, summed over features.
 
+    By the excess :math:`e = \log(\mu + \theta) - \log \theta`, as :math:`x (\log \mu - \log \theta - e) - \theta e`: where
+    :math:`\theta` is large, two sums that differ by little would be left of the first form.
     Shape ``(n_terms, n)``. Given ``by_theta``, the weighted sum's derivative is added to it, and the outputs ``o``, ``(n_terms, n,
     n_features)``, make room for the derivatives by them, unweighted.
     """
     x, row, place = counts.x, counts.row, counts.row * o.shape[-1] + counts.column
-    share, theta, log_theta = o.softmax(-1), functions.theta, functions.log
+    share, theta = o.softmax(-1), functions.theta
     log_sum = o.amax(-1, keepdim=True) - share.amax(-1, keepdim=True).log()
     mean = share * rate
-    total = mean + theta
-    log_total = total.log()
-    score = o.flatten(1).index_select(1, place) - log_total.flatten(1).index_select(1, place)
+    excess = (mean * functions.inverse).log1p_()
+    score = o.flatten(1).index_select(1, place) - excess.flatten(1).index_select(1, place)
     score += (rate.log().squeeze(-1) - log_sum.squeeze(-1)).index_select(1, row)
-    rows = (theta * log_theta).sum() - log_total @ theta
+    score -= functions.log.index_select(0, counts.column)
+    rows = (excess @ theta).neg_()
     rows.index_add_(1, row, score.mul_(x))
     if by_theta is None:
         return rows
+    total = mean + theta
     q = mean.neg_()
     q.view(len(q), -1).index_add_(1, place, x.expand(len(q), -1))
     q /= total
-    by_theta += row_weight.sum() * log_theta - row_weight.reshape(-1) @ log_total.add_(q).flatten(0, 1)
+    by_theta -= row_weight.reshape(-1) @ excess.add_(q).flatten(0, 1)
     q *= theta
     torch.addcmul(q, share, q.sum(-1, keepdim=True), value=-1, out=o)
     return rows
