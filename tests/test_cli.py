@@ -57,6 +57,9 @@ def test_fit(run, tmp_path):
         (["--layer", "rna=counts"], "'rna' has no layer 'counts'"),
         (["--likelihood", "rna=bernoulli"], "'bernoulli' does not fit modality 'rna'"),
         (["--likelihood", "rna"], "MODALITY=VALUE"),
+        (["--layer", "rna", "--layer", "rna"], "'rna' comes twice"),
+        (["--key-suffix", "/a"], "slash"),
+        (["--save", "/proc/none/model"], "/proc/none"),
     ],
 )
 def test_fit_refuses_before_writing(run, tmp_path, arguments, words):
@@ -82,3 +85,35 @@ def test_convert(run, tmp_path):
     result = run(*arguments)
     assert result.exit_code == 2
     assert "exists already" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("command", ["fit", "convert", "report"])
+def test_what_is_no_mudata_is_said_without_a_traceback(run, tmp_path, command):
+    if command == "convert":
+        pytest.importorskip("annbatch")
+    source = tmp_path / "in.h5mu"
+    given = [tmp_path / "model"] if command == "report" else []
+    if command == "report":
+        vennvi.MMVAE.setup_mudata(mdata := toy_mudata(2))
+        model = vennvi.MMVAE(mdata, n_shared=2, n_private=2)
+        model.train(1, accelerator="cpu", enable_progress_bar=False)
+        model.save(tmp_path / "model")
+    target = tmp_path / {"fit": "out.h5mu", "convert": "out.zarr", "report": "out.html"}[command]
+    toy_mudata(2)["rna"].write(tmp_path / "one.h5ad")
+    for content in (b"no", b"", (tmp_path / "one.h5ad").read_bytes()):
+        source.write_bytes(content)
+        result = run(command, *given, source, target)
+        assert result.exit_code == 2, result.output
+        assert "Error: " in result.output
+        assert "in.h5mu" in result.output
+        assert not target.exists()
+
+
+def test_what_cannot_be_written_is_said_before_training(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(vennvi.VennVI, "train", None)
+    toy_mudata(2).write(tmp_path / "in.h5mu")
+    (tmp_path / "folder.h5mu").mkdir()
+    for target, words in (("folder.h5mu", "is a folder"), ("in.h5mu/out.h5mu", "in.h5mu"), ("out.h5ad", ".h5mu")):
+        result = run("fit", tmp_path / "in.h5mu", tmp_path / target)
+        assert result.exit_code == 2, result.output
+        assert words in result.output

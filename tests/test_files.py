@@ -51,3 +51,42 @@ def test_a_failure_while_writing_leaves_what_there_was(tmp_path):
         write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_to_a_folder_is_replaced_and_what_it_led_to_stays(tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.mkdir()
+    (real / "old").write_text("old")
+    link.symlink_to(real)
+    with _files.atomic_folder(link, overwrite=True) as part:
+        (part / "new").write_text("new")
+    assert [path.name for path in link.iterdir()] == ["new"]
+    assert [path.name for path in real.iterdir()] == ["old"]
+    assert sorted(tmp_path.iterdir()) == [link, real]
+
+
+def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path):
+    """Process ids come again, in containers with every run."""
+    names = set()
+    for _ in range(2):
+        with _files.atomic_folder(tmp_path / "tables", overwrite=True) as part:
+            names.add(part.name)
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize("write", [_files.atomic_path, _files.atomic_folder])
+def test_folders_made_for_what_failed_are_gone(write, tmp_path):
+    with pytest.raises(RuntimeError), write(tmp_path / "deep" / "deeper" / "table"):
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written_is_known_before(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        _files.check_writable(tmp_path)
+    with pytest.raises(OSError, match="file"):
+        _files.check_writable(tmp_path / "file" / "table.csv")
+    _files.check_writable(tmp_path / "file")
+    _files.check_writable(tmp_path / "deep" / "table.csv")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "kept")]

@@ -4,9 +4,46 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
+
+
+def check_writable(path: Path | str) -> None:
+    """Refuse a file that could not be written, before what is to be in it is computed.
+
+    Raises
+    ------
+    OSError
+        If the path is a folder, or if its folder cannot be made or written to.
+
+    Examples
+    --------
+    >>> check_writable(".")
+    Traceback (most recent call last):
+    ...
+    IsADirectoryError: . is a folder: give the name of a file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give the name of a file.")
+    with _made(path.parent), tempfile.TemporaryFile(dir=path.parent):
+        pass
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder is there meanwhile; afterwards, what was made for it and is still empty is gone."""
+    absent = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for each in absent:
+            if each.is_dir() and not any(each.iterdir()):
+                each.rmdir()
 
 
 @contextmanager
@@ -25,13 +62,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     'a,b'
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    part = _beside(path, "part")
+    with _made(path.parent):
+        try:
+            yield part
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -57,22 +94,27 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False) -> Iterator[Path
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already: choose another name, or pass `overwrite=True`.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part, old = (path.with_name(f".{path.stem}.{os.getpid()}.{word}{path.suffix}") for word in ("part", "old"))
-    try:
-        part.mkdir()
-        yield part
-        if path.exists():
-            os.replace(path, old)
+    part, old = (_beside(path, word) for word in ("part", "old"))
+    with _made(path.parent):
         try:
-            os.replace(part, path)
-        except BaseException:
-            if old.exists():
-                os.replace(old, path)
-            raise
-    finally:
-        for leftover in (part, old):
-            if leftover.is_dir():
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink(missing_ok=True)
+            part.mkdir()
+            yield part
+            if path.exists():
+                os.replace(path, old)
+            try:
+                os.replace(part, path)
+            except BaseException:
+                if old.exists():
+                    os.replace(old, path)
+                raise
+        finally:
+            for leftover in (part, old):
+                if leftover.is_dir() and not leftover.is_symlink():
+                    shutil.rmtree(leftover)
+                else:
+                    leftover.unlink(missing_ok=True)
+
+
+def _beside(path: Path, word: str) -> Path:
+    """A name in the same folder that nobody else has, with the same ending."""
+    return path.with_name(f".{path.stem}.{uuid4().hex[:12]}.{word}{path.suffix}")

@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from mudata import MuData
 
 app = typer.Typer(
     help="What do your omics share, and what is private to each?", no_args_is_help=True, add_completion=False
@@ -44,7 +49,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for demo.h5mu and demo.png.")] = Path("demo"),
     cells: Annotated[int, typer.Option(min=50, help="Cells to simulate.")] = 1500,
     max_epochs: Annotated[int, typer.Option(min=1, help="Passes over the training cells.")] = 60,
-    seed: Annotated[int, typer.Option(help="Seed of simulation and training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of simulation and training.")] = 0,
 ) -> None:
     """Simulate a multiome, learn its shared and private latents, draw them and say what was recovered."""
     _quiet()
@@ -86,7 +91,7 @@ def fit(
     ] = None,
     lr: Annotated[float, typer.Option(min=0.0)] = 1e-3,
     batch_size: Annotated[int, typer.Option(min=1)] = 128,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     key_suffix: Annotated[str, typer.Option(help="Appended to the keys X_shared and X_private.")] = "",
     save: Annotated[Path | None, typer.Option(help="Folder to save the trained model in.")] = None,
 ) -> None:
@@ -94,18 +99,23 @@ def fit(
     _quiet()
     layers = _pairs("layer", layer, needs_value=False)
     likelihoods = _pairs("likelihood", likelihood)
+    _h5mu_only(target)
     if save is not None and save.exists():
         raise typer.BadParameter(f"{save} exists already.", param_hint="--save")
-    import mudata
+    if "/" in key_suffix:
+        raise typer.BadParameter("keys with a slash cannot be written to a file.", param_hint="--key-suffix")
     import scvi
 
     import vennvi
-    from vennvi._files import atomic_path
+    from vennvi._files import atomic_path, check_writable
 
     scvi.settings.seed = seed
-    mdata = mudata.read_h5mu(source)
     cls = getattr(vennvi, model.value)
-    try:
+    with _errors_of_the_user():
+        check_writable(target)
+        if save is not None:
+            check_writable(save)
+        mdata = _read(source)
         cls.setup_mudata(
             mdata,
             layers=layers or None,
@@ -116,9 +126,6 @@ def fit(
         given = {"n_shared": n_shared, "n_private": n_private}
         sizes = {name: size for name, size in given.items() if size is not None}
         trained = cls(mdata, likelihoods=likelihoods, **sizes)
-    except (KeyError, ValueError, TypeError) as error:  # the user's input, named in the message
-        console.print("[red]Error:[/red]", escape(str(error.args[0])), highlight=False)
-        raise typer.Exit(2) from None
     trained.train(max_epochs=max_epochs, batch_size=batch_size, plan_kwargs={"lr": lr})
     trained.write_latents(mdata, key_suffix=key_suffix)
     with atomic_path(target) as path:
@@ -142,7 +149,7 @@ def convert(
     categorical: Annotated[list[str] | None, typer.Option(help="Column of a categorical covariate.")] = None,
     continuous: Annotated[list[str] | None, typer.Option(help="Column of a continuous covariate.")] = None,
     shuffle: Annotated[bool, typer.Option(help="Write the cells in random order.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the order.")] = 0,
     cells_per_dataset: Annotated[int, typer.Option(min=1, help="Cells in memory at a time.")] = 32_768,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
@@ -153,7 +160,11 @@ def convert(
     from vennvi.data import write_collection
 
     logging.getLogger("scvi.vennvi").setLevel(logging.WARNING)
-    try:
+    if target.exists() and not overwrite:
+        raise typer.BadParameter(
+            f"{target} exists already: choose another name, or pass --overwrite.", param_hint="TARGET"
+        )
+    with _errors_of_the_user():
         path = write_collection(
             source,
             target,
@@ -169,9 +180,6 @@ def convert(
             cells_per_dataset=cells_per_dataset,
             overwrite=overwrite,
         )
-    except (ImportError, FileExistsError, KeyError, ValueError, TypeError) as error:
-        console.print("[red]Error:[/red]", escape(str(error.args[0])), highlight=False)
-        raise typer.Exit(2) from None
     console.print(f"Wrote {path}: pass it to vennvi.data.AnnbatchMuDataModule.")
 
 
@@ -184,30 +192,62 @@ def report(
     new_data: Annotated[bool, typer.Option("--new-data", help="The model was not trained on these cells.")] = False,
     umap: Annotated[bool, typer.Option(help="Draw UMAPs of the latent spaces.")] = True,
     max_cells: Annotated[int, typer.Option(min=20, help="Cells that scores and UMAPs are made of, at most.")] = 2000,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Write one HTML file about a trained model: findings, figures, settings."""
     _quiet()
-    import mudata
     import scvi
     from scvi.model.base import BaseModelClass
 
     import vennvi
+    from vennvi._files import check_writable
 
     scvi.settings.seed = seed
-    mdata = mudata.read_h5mu(source)
-    try:
-        cls = getattr(vennvi, BaseModelClass.load_registry(str(model))["model_name"])
+    with _errors_of_the_user():
+        check_writable(target)
+        name = BaseModelClass.load_registry(str(model))["model_name"]
+        if name not in list(ModelName):
+            raise ValueError(f"{model} holds a model of class {name}, which is not one of vennvi's.")
+        mdata = _read(source)
+        cls = getattr(vennvi, name)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Save path contains no saved anndata")
             trained = cls.load(model, adata=None if new_data else mdata)
         path = trained.report(
             mdata if new_data else None, target, labels=label or (), umap=umap, max_cells=max_cells, seed=seed
         )
-    except (AttributeError, KeyError, ValueError) as error:
-        console.print("[red]Error:[/red]", escape(str(error.args[0])), highlight=False)
-        raise typer.Exit(2) from None
     console.print(f"Wrote {path}.")
+
+
+@contextmanager
+def _errors_of_the_user() -> Iterator[None]:
+    """What is wrong with the input, which the message names, is said without a traceback; the exit status is 2."""
+    try:
+        yield
+    except (ImportError, KeyError, OSError, TypeError, ValueError) as error:
+        said = str(error) if isinstance(error, OSError) or not error.args else str(error.args[0])
+        console.print("[red]Error:[/red]", escape(said), highlight=False)
+        raise typer.Exit(2) from None
+
+
+def _read(source: Path) -> MuData:
+    """A MuData file."""
+    import h5py
+    import mudata
+
+    try:
+        with h5py.File(source) as file:
+            is_mudata = "mod" in file
+        if is_mudata:
+            return mudata.read_h5mu(source)
+    except OSError as error:
+        raise OSError(f"{source} cannot be read: {error}") from error
+    raise ValueError(f"{source} is not a MuData (.h5mu): it has no group 'mod'.")
+
+
+def _h5mu_only(target: Path) -> None:
+    if target.suffix != ".h5mu":
+        raise typer.BadParameter(f"{target} is to be a MuData: give it the ending .h5mu.", param_hint="TARGET")
 
 
 def _pairs(option: str, given: list[str] | None, *, needs_value: bool = True) -> dict:
@@ -215,6 +255,8 @@ def _pairs(option: str, given: list[str] | None, *, needs_value: bool = True) ->
     pairs: dict[str, str | None] = {}
     for text in given or []:
         modality, _, value = text.partition("=")
+        if modality in pairs:
+            raise typer.BadParameter(f"{modality!r} comes twice.", param_hint=f"--{option}")
         if needs_value and not value:
             raise typer.BadParameter(f"{text!r} is not MODALITY=VALUE.", param_hint=f"--{option}")
         pairs[modality] = value or None

@@ -428,3 +428,82 @@ def test_refuses_what_does_not_belong_together(mdata, collection, tmp_path):
     cls.setup_mudata(mdata, **SETUP)
     with pytest.raises(ValueError, match="for a model made without a MuData"):
         cls(mdata).train(datamodule=datamodule, **options)
+
+
+@pytest.mark.parametrize("name", ["cells", "statistics", "a/b", "/absolute"])
+def test_modalities_of_any_name(name, tmp_path):
+    mdata = toy()
+    mdata = mudata.MuData({name: mdata["rna"], "atac": mdata["atac"]})
+    path = vennvi.data.write_collection(mdata, tmp_path / "in" / "toy.zarr", cells_per_dataset=35)
+    assert [entry.name for entry in path.parent.iterdir()] == ["toy.zarr"]
+    datamodule = vennvi.data.AnnbatchMuDataModule(path)
+    batch = next(iter(datamodule.inference_dataloader(batch_size=N_OBS)))
+    rows = np.asarray(mdata.obsmap[name]).ravel().astype(int)
+    expected = np.zeros((N_OBS, mdata[name].n_vars))
+    expected[rows > 0] = mdata[name].X.toarray()[rows[rows > 0] - 1]
+    np.testing.assert_array_equal(dense(batch[f"X_{name}"]), expected)
+    vennvi.MVAE(registry=datamodule.registry, n_shared=2, n_private=2).train(
+        1, datamodule=datamodule, accelerator="cpu", enable_progress_bar=False
+    )
+
+
+def test_data_are_not_overwritten_by_their_collection(mdata, tmp_path):
+    source = tmp_path / "folder" / "toy.h5mu"
+    source.parent.mkdir()
+    mdata.write(source)
+    before = source.read_bytes()
+    for out in (source, source.parent, tmp_path):
+        with pytest.raises(FileExistsError, match="holds the data that are to be read"):
+            vennvi.data.write_collection(source, out, overwrite=True)
+    backed = mudata.read_h5mu(source, backed="r")
+    with pytest.raises(FileExistsError, match="holds the data that are to be read"):
+        vennvi.data.write_collection(backed, source.parent, overwrite=True)
+    backed.file.close()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="is not a collection of vennvi's, so it is not overwritten"):
+        vennvi.data.write_collection(source, tmp_path / "notes", overwrite=True)
+    assert source.read_bytes() == before
+    assert (tmp_path / "notes" / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("batches", "The categories of field 'batch'"),
+        ("no batch", "The categories of field 'batch'"),
+        ("variables", "The variables of modality 'rna'"),
+        ("no atac", "has no modality 'atac'"),
+        ("covariates", "'extra_continuous_covs'"),
+    ],
+)
+def test_another_collection_has_to_be_set_up_alike(change, words, mdata, collection, tmp_path):
+    model = vennvi.MMVAE(registry=vennvi.data.AnnbatchMuDataModule(collection).registry, n_shared=2, n_private=2)
+    other, setup = toy(), dict(SETUP)
+    if change == "batches":
+        other.obs["batch"] = other.obs["batch"].cat.rename_categories({"a": "d"})
+    elif change == "no batch":
+        del setup["batch_key"]
+    elif change == "variables":
+        other.mod["rna"] = other["rna"][:, ::-1].copy()
+        other.update()
+    elif change == "no atac":
+        setup["layers"] = ["rna", "protein"]
+    else:
+        setup["continuous_covariate_keys"] = ["age", "other"]
+        other.obs["other"] = 1.0
+    datamodule = vennvi.data.AnnbatchMuDataModule(vennvi.data.write_collection(other, tmp_path / "other.zarr", **setup))
+    with pytest.raises(ValueError, match=f"(`datamodule`.*)?{words}"):
+        model.train(1, datamodule=datamodule, accelerator="cpu")
+    model.is_trained = True
+    with pytest.raises(ValueError, match=words):
+        model.get_latent_representation(dataloader=datamodule.inference_dataloader())
+
+
+def test_someone_has_to_be_trained_on(collection):
+    datamodule = vennvi.data.AnnbatchMuDataModule(collection, external_indexing=[None, np.arange(N_OBS)])
+    model = vennvi.VennVI(registry=datamodule.registry, n_shared=2, n_private=2)
+    with pytest.raises(ValueError, match="no cell to train on"):
+        model.train(1, datamodule=datamodule, accelerator="cpu")
+    with pytest.raises(ValueError, match="`batch_size` is 0"):
+        datamodule.set_batch_size(0)

@@ -25,7 +25,7 @@ from vennvi.data._registry_json import from_json
 from vennvi.data._write_collection import VERSION
 
 if TYPE_CHECKING:
-    from annbatch import Loader
+    from annbatch import DatasetCollection, Loader
 
     from vennvi.data._row_sampler import Relay, RowSampler
 
@@ -73,15 +73,15 @@ class Collection:
         self._columns = [(str(key), np.dtype(dtype), int(width)) for key, dtype, width in about["columns"]]
         self._about = about
         self.modalities = tuple(about["registry"]["setup_args"]["layers"])
-        self.collections = {m: DatasetCollection(self._root[f"mod/{m}"], mode="r") for m in self.modalities}
-        self.collections["cells"] = DatasetCollection(self._root["cells"], mode="r")
+        self._of_modality = {m: DatasetCollection(self._root[f"mod/{m}"], mode="r") for m in self.modalities}
+        self._of_cells = DatasetCollection(self._root["cells"], mode="r")
 
     @cached_property
     def registry(self) -> dict:
         """What ``setup_mudata`` learned of the data, and what a model reads off them before it is trained."""
         registry = from_json(self._about["registry"])
         for m in self.modalities:
-            var = next(iter(self.collections[m]))["var"]
+            var = next(iter(self._of_modality[m]))["var"]
             names = np.asarray(read_elem(var[var.attrs["_index"]]), dtype=object)
             registry["field_registries"][data_key(m)]["state_registry"]["column_names"] = names
         registry[STATISTICS] = {
@@ -95,7 +95,7 @@ class Collection:
 
     def obs(self) -> pd.DataFrame:
         """Labels and covariates that the setup names, indexed by the names of the cells, row by row."""
-        frames = [read_elem(group["obs"]) for group in self.collections["cells"]]
+        frames = [read_elem(group["obs"]) for group in self._of_cells]
         return frames[0] if len(frames) == 1 else pd.concat(frames)
 
     def obs_names(self) -> pd.Index:
@@ -107,45 +107,48 @@ class Collection:
         return np.concatenate([name_hashes(part) for part in self._parts_of_obs_names()])
 
     def _parts_of_obs_names(self) -> Iterator[NDArray]:
-        for group in self.collections["cells"]:
+        for group in self._of_cells:
             obs = group["obs"]
             yield read_elem(obs[obs.attrs["_index"]])
 
     def presence(self, modality: str) -> NDArray[np.bool_]:
         """Whether each cell has the modality."""
         column = [key for key, _, _ in self._columns].index(mask_key(modality))  # masks come first, one column each
-        return np.concatenate([group["X"][:, column] > 0 for group in self.collections["cells"]])
+        return np.concatenate([group["X"][:, column] > 0 for group in self._of_cells])
 
     def batches(self, sampler: RowSampler) -> Iterator[dict[str, Tensor]]:
         """Minibatches as a model reads them, in the order of a sampler."""
-        relay, loaders = self._loaders
+        relay, of_modality, of_cells = self._loaders
         relay.current = sampler
-        names, together = list(loaders), zip(*loaders.values(), strict=True)
+        together = zip(of_cells, *of_modality.values(), strict=True)
         with fast_zarr():  # the loaders open the parts of sparse matrices when they first read
             first = list(islice(together, 1))
-        for parts in chain(first, together):
-            found = {name: part["X"] for name, part in zip(names, parts, strict=True)}
-            batch, start = {data_key(m): _as_tensor(found[m]) for m in self.modalities}, 0
+        for numbers, *matrices in chain(first, together):
+            found = dict(zip(of_modality, matrices, strict=True))
+            batch, start = {data_key(m): _as_tensor(found[m]["X"]) for m in self.modalities}, 0
             for key, dtype, width in self._columns:
-                values = found["cells"][:, start : start + width]
+                values = numbers["X"][:, start : start + width]
                 batch[key], start = torch.from_numpy(values.astype(dtype)), start + width
             yield batch
 
     @cached_property
-    def _loaders(self) -> tuple[Relay, dict[str, Loader]]:
-        """Loader of each collection, and the sampler of all of them: what they keep of a collection they keep once."""
+    def _loaders(self) -> tuple[Relay, dict[str, Loader], Loader]:
+        """The sampler of all loaders, and the loader of each collection: what they keep of a collection they keep once."""
         from annbatch import Loader
         from zarr import Array
 
         from vennvi.data._row_sampler import Relay
 
-        relay, loaders = Relay(), {}
-        for name, collection in self.collections.items():
+        relay = Relay()
+
+        def loader(collection: DatasetCollection) -> Loader:
             with fast_zarr():
                 matrices = [group["X"] for group in collection]
-            loaders[name] = Loader(batch_sampler=relay, preload_to_gpu=False)
-            loaders[name].add_datasets([x if isinstance(x, Array) else sparse_dataset(x) for x in matrices])
-        return relay, loaders
+            made = Loader(batch_sampler=relay, preload_to_gpu=False)
+            made.add_datasets([x if isinstance(x, Array) else sparse_dataset(x) for x in matrices])
+            return made
+
+        return relay, {m: loader(collection) for m, collection in self._of_modality.items()}, loader(self._of_cells)
 
 
 def _as_tensor(x) -> Tensor:

@@ -184,8 +184,15 @@ class AnnbatchMuDataModule(LightningDataModule):
             )
         self.n_train, self.n_val = len(self.train_idx), len(self.val_idx)
 
+    @property
+    def has_training_cells(self) -> bool:
+        """Whether there is any cell to train on."""
+        return self._external is None or len(self._external[0]) > 0
+
     def set_batch_size(self, batch_size: int | None = None) -> None:
         """Change the number of cells in a minibatch."""
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"`batch_size` is {batch_size}: it must be at least 1.")
         self.batch_size = self.batch_size if batch_size is None else batch_size
 
     # -------------------------------------------------------------------------------------------------------- loading
@@ -225,6 +232,11 @@ class _Batches:
 
     def __init__(self, collection: Collection, sampler: RowSampler):
         self._collection, self.order, self._n_started = collection, sampler, 0
+
+    @property
+    def registry(self) -> dict:
+        """What is known of the collection."""
+        return self._collection.registry
 
     def __len__(self) -> int:
         return self.order.n_batches(self._collection.n_obs)

@@ -84,7 +84,7 @@ def write_collection(
     cells_per_dataset
         Cells in one dataset of the collection, which are in memory together.
     overwrite
-        Whether to replace ``out`` if it exists.
+        Whether to replace ``out`` if it exists and is a collection, or empty.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def write_collection(
     ImportError
         If annbatch is not installed: it is the extra ``ondisk``, for Python 3.12 or newer.
     FileExistsError
-        If ``out`` exists and is not to be overwritten.
+        If ``out`` exists and is not to be overwritten, or is not a collection, or holds the data that are read.
     KeyError, TypeError, ValueError
         As ``setup_mudata`` of the data, and for infinite values or NaN in a sparse matrix.
 
@@ -109,12 +109,15 @@ def write_collection(
     """
     require_annbatch("writing a collection")
     from vennvi.model._base import SharedPrivateModel  # which imports vennvi.data
-    from vennvi.model._validate import check_mudata
+    from vennvi.model._validate import check_index, check_mudata
 
     if cells_per_dataset < 1:
         raise ValueError(f"`cells_per_dataset` is {cells_per_dataset}: it must be at least 1.")
     if isinstance(data, MuData):
         check_mudata(data)
+        for m in data.mod if layers is None else layers:
+            if m in data.mod:
+                check_index(data, m)
     elif not isinstance(data, Path | str):
         raise TypeError(f"Expected a MuData or the path of one, got {type(data).__name__}.")
     setup = {
@@ -128,6 +131,7 @@ def write_collection(
         "modalities": modalities,
     }
     out = Path(out)
+    _check_target(out, data.filename if isinstance(data, MuData) else data, overwrite)
     # the folder first: what exists is refused before anything is read
     with atomic_folder(out, overwrite=overwrite) as folder, lazy_mudata(data, _obs_columns(setup)) as mdata:
         SharedPrivateModel.setup_mudata(mdata, **setup)
@@ -141,6 +145,28 @@ def write_collection(
         _write_root(folder, manager.registry, statistics, columns, n_obs, shuffle)
     logger.info("Wrote %d cells of %s to %s.", n_obs, ", ".join(statistics), out)
     return out
+
+
+def _check_target(out: Path, source: Path | str | None, overwrite: bool) -> None:
+    """Refuse to overwrite the data themselves, a folder that they are in, and what is no collection."""
+    if not (overwrite and out.exists()):
+        return
+    if source is not None and out.resolve() in (Path(source).resolve(), *Path(source).resolve().parents):
+        raise FileExistsError(f"{out} holds the data that are to be read, {source}: choose another name.")
+    if not (out.is_dir() and (is_collection(out) or not any(out.iterdir()))):
+        raise FileExistsError(
+            f"{out} exists and is not a collection of vennvi's, so it is not overwritten: choose another name, or remove it."
+        )
+
+
+def is_collection(folder: Path) -> bool:
+    """Whether a folder is a collection of vennvi's."""
+    import zarr
+
+    try:
+        return COLLECTION in zarr.open_group(folder, mode="r").attrs
+    except FileNotFoundError:  # what zarr says of a folder that is none of its own
+        return False
 
 
 def _parts(n_obs: int, size: int, rng: np.random.Generator | None) -> list[NDArray[np.int64]]:
@@ -162,8 +188,11 @@ def _write_cells(
     from annbatch.io import V1_ENCODING
 
     modalities = dataset.modalities
-    groups = {m: zarr.open_group(folder / "mod" / m, mode="w", zarr_format=3) for m in modalities}
-    groups["cells"] = zarr.open_group(folder / "cells", mode="w", zarr_format=3)
+    # each has a store of its own: what consolidates its metadata must not consolidate the root's, which is not there yet;
+    # a name with a slash in front would lead out of the folder
+    parts_of = {m: folder / "mod" / m.strip("/") for m in modalities}
+    of_modality = {m: zarr.open_group(path, mode="w", zarr_format=3) for m, path in parts_of.items()}
+    of_cells = zarr.open_group(folder / "cells", mode="w", zarr_format=3)
     columns: list[tuple[str, str, int]] = []
     for i, part in enumerate(parts):
         rows = np.sort(part)
@@ -173,11 +202,11 @@ def _write_cells(
         for m in modalities:
             names = pd.DataFrame(index=mdata.obs_names[part])
             var = pd.DataFrame(index=mdata[m].var_names)
-            _write_part(groups[m], i, AnnData(matrices.pop(m)[written], obs=names, var=var))
+            _write_part(of_modality[m], i, AnnData(matrices.pop(m)[written], obs=names, var=var))
         values = np.concatenate([v.astype(np.float64) for v in others.values()], axis=1)[written]
         var = pd.DataFrame(index=[f"{key}:{j}" for key, _, width in columns for j in range(width)])
-        _write_part(groups["cells"], i, AnnData(values, obs=obs.iloc[part], var=var))
-    for group in groups.values():
+        _write_part(of_cells, i, AnnData(values, obs=obs.iloc[part], var=var))
+    for group in (of_cells, *of_modality.values()):
         group.update_attributes(V1_ENCODING)
     return columns
 

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from mudata import MuData
 from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS
 from torch import Tensor
 from torch.distributions import Normal
 
 from vennvi._keys import OBSM_PRIVATE, OBSM_SHARED
-from vennvi.data._dataset import obs_rows, presence
+from vennvi.data._dataset import cell_positions, obs_rows, presence
 from vennvi.fusion import gaussian, mean_of_experts, product_of_experts, sample_mixture
+from vennvi.model._same_setup import check_same_setup
 
 if TYPE_CHECKING:
     from vennvi.data._data_module import AnnbatchMuDataModule
@@ -109,6 +111,7 @@ class LatentsMixin:
         if mdata is None and self.adata is None and on_disk is not None:  # type: ignore[attr-defined]
             return on_disk.inference_dataloader(indices, batch_size)
         mdata = self._validate_anndata(mdata)  # type: ignore[attr-defined]
+        indices = None if indices is None else cell_positions(mdata.n_obs, indices)
         return self._make_data_loader(adata=mdata, indices=indices, batch_size=batch_size)  # type: ignore[attr-defined]
 
     def _posteriors(
@@ -123,6 +126,8 @@ class LatentsMixin:
             dataloader = self._batches(mdata, indices, batch_size)
         elif mdata is not None or indices is not None:
             raise ValueError("`dataloader` says which cells to read: pass it without `mdata` and `indices`.")
+        elif (registry := getattr(dataloader, "registry", None)) is not None:
+            check_same_setup(self.registry, registry, "dataloader", but=[REGISTRY_KEYS.LABELS_KEY])  # type: ignore[attr-defined]
         module, device = self.module, self.device  # type: ignore[attr-defined]
         module.eval()
         for batch in dataloader:
@@ -181,8 +186,10 @@ class LatentsMixin:
         Raises
         ------
         ValueError
-            If ``mdata`` is a view: what is written into a view is lost with it.
+            If ``mdata`` is a view: what is written into a view is lost with it; for a slash in ``key_suffix``.
         """
+        if "/" in key_suffix:
+            raise ValueError(f"`key_suffix` is {key_suffix!r}: keys with a slash cannot be written to a file.")
         self._check_if_trained(warn=False)  # type: ignore[attr-defined]
         mdata = self.adata if mdata is None else mdata  # type: ignore[attr-defined]
         if mdata is None:

@@ -23,6 +23,7 @@ from vennvi.data._splitter import DataSplitter
 from vennvi.model._gather import GatheredRows
 from vennvi.model._gather_in_place import RowsInPlace, can_be_read_in_place
 from vennvi.model._kl_schedule import first_checks_to_skip, with_kl_rise
+from vennvi.model._same_setup import check_same_setup
 from vennvi.model._validate import check_feature_fraction, check_precision
 from vennvi.train import SharedPrivateTrainingPlan
 
@@ -124,6 +125,7 @@ class TrainMixin(UnsupervisedTrainingMixin):
         check_precision(given.get("precision"))
         if max_epochs is None:
             max_epochs = get_max_epochs_heuristic((self.adata if datamodule is None else datamodule).n_obs)
+        max_epochs, batch_size = int(max_epochs), int(batch_size)  # numpy's, too
         plan_kwargs = merge_kwargs(trainer_kwargs.pop("plan_config", None), plan_kwargs, name="plan")
         plan_kwargs = with_kl_rise(plan_kwargs, max_epochs, early_stopping)
         if early_stopping and "early_stopping_warmup_epochs" not in given:
@@ -174,12 +176,9 @@ class TrainMixin(UnsupervisedTrainingMixin):
                 f"`datasplitter_kwargs` ({', '.join(datasplitter_kwargs)}) are for data in memory: give `datamodule` what it has "
                 "of them, such as `external_indexing`, when it is made."
             )
-        for m, names in self.get_var_names().items():
-            field = datamodule.registry["field_registries"].get(data_key(m), {})
-            if not np.array_equal(field.get("state_registry", {}).get("column_names", ()), names):
-                raise ValueError(
-                    f"The variables of modality {m!r} in `datamodule` are not those that the model was made for."
-                )
+        check_same_setup(self.registry, datamodule.registry, "datamodule")
+        if not datamodule.has_training_cells:
+            raise ValueError("`datamodule` has no cell to train on: its `external_indexing` begins with those.")
 
     @torch.inference_mode()
     def _start_canonical(self, train_indices: NDArray) -> None:
