@@ -124,7 +124,9 @@ def test_sparse_and_dense_input_are_the_same(name):
 
 
 @pytest.mark.parametrize("name", [name for name in LIKELIHOODS if name != "normal"])
-@pytest.mark.parametrize("chosen", [[5, 2, 11], [3], [], list(range(N))], ids=["some", "one without counts", "none", "all"])
+@pytest.mark.parametrize(
+    "chosen", [[5, 2, 11], [3], [], list(range(N))], ids=["some", "one without counts", "none", "all"]
+)
 def test_rows_of_a_sparse_target_are_those_of_the_dense_one_and_stay_sparse(name, chosen):
     x = data(KIND[name])
     x[3] = 0

@@ -87,3 +87,14 @@ def test_a_matrix_stored_by_column_is_read_whole_and_says_so(tmp_path, caplog):
     np.testing.assert_array_equal(dataset[list(range(N_OBS))]["X_atac"].to_dense(), mdata["atac"].X.toarray())
     assert f"shape ({N_OBS}, 15) is stored by column (CSC)" in caplog.text
     backed.file.close()
+
+
+def test_what_would_have_to_be_copied_is_refused_with_a_remedy(tmp_path):
+    mdata = toy_mudata(2, absent=True)
+    mdata.write(tmp_path / "toy.h5mu")
+    vennvi.MVAE.setup_mudata(mdata)
+    model = vennvi.MVAE(mdata, n_shared=2, n_private=2)
+    model.train(1, accelerator="cpu", enable_progress_bar=False)
+    backed = mudata.read_h5mu(tmp_path / "toy.h5mu", backed="r")
+    with pytest.raises(ValueError, match=r"on disk \(backed\), and a view .* `indices`, or read it into memory"):
+        model.get_latent_representation(backed[:10])

@@ -69,3 +69,14 @@ def test_refusals_name_the_modality():
         summarise(np.array([[np.inf, 1.0]]), "rna")
     with pytest.raises(ValueError, match="'rna' is sparse and holds 1 NaN"):
         summarise(sparse.csr_matrix(np.array([[np.nan, 1.0]])), "rna")
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0])
+def test_variance_is_told_from_rounding_in_small_units_too(unit):
+    x = np.random.default_rng(0).normal(size=(50, 6))
+    x[:, 0] = 3.0
+    x[:, 1] = 0.3 + 1e-17 * x[:, 1]  # a constant that differs by rounding
+    x[:, 2] *= 1e-15
+    sd = summarise(x * unit, "protein").sd
+    assert not sd[:3].any()
+    np.testing.assert_allclose(sd[3:], unit * x[:, 3:].std(0), rtol=1e-6)

@@ -63,6 +63,14 @@ def test_missing_and_unknown_labels_are_left_out():
     assert (empty.table["n"] == 0).all()
 
 
+def test_labels_of_which_no_class_is_known():
+    """Given as an array, the classes are numbers."""
+    with pytest.raises(ValueError, match=r"None of the labels .* name these by `classes`"):
+        reliability(np.full((50, 2), 0.5), ["u", "v"] * 25)
+    assert reliability(np.full((50, 2), 0.5), ["u", "v"] * 25, classes=["u", "v"]).table["n"].sum() == 50
+    assert reliability(np.full((50, 2), 0.5), [None] * 50).n == 0
+
+
 def test_refuses():
     with pytest.raises(ValueError, match="3 classes"):
         reliability([[0.5, 0.5]], [0], classes=["a", "b", "c"])

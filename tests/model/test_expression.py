@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mudata import MuData
 from toy import toy_mudata
 
 import vennvi
@@ -219,3 +220,35 @@ def test_variables_of_one_name_cannot_be_asked_for():
     with pytest.raises(ValueError, match=r"'rna' has several variables 'rna0'.*var_names_make_unique"):
         model.predict("rna", var_names=["rna0"])
     assert list(model.predict("rna", var_names=["rna5"])) == ["rna5"]
+
+
+@pytest.mark.parametrize("kind", [int, bool, "category"])
+def test_groups_need_not_be_strings(kind):
+    mdata = toy_mudata(2)
+    values = np.arange(mdata.n_obs) % 2
+    mdata.obs["group"] = pd.Categorical(values) if kind == "category" else values.astype(kind)
+    model = fitted(mdata)
+    one, two = (False, True) if kind is bool else (0, 1)
+    options = {"modality": "rna", "n_samples_overall": 50, "silent": True}
+    tables = [model.differential_expression("group", *groups, **options) for groups in ((one, two), ([one], str(two)))]
+    for table in tables:
+        assert table["comparison"].unique().tolist() == [f"{one} vs {two}"]
+    assert mdata.obs["group"].dtype != object
+    mdata.obs["none"] = np.nan
+    with pytest.raises(ValueError, match="all values are missing"):
+        model.differential_expression("none", "a", **options)
+
+
+def test_a_modality_that_no_cell_has_is_not_expressed():
+    model = fitted(toy_mudata(2))
+    query = MuData({"atac": toy_mudata(2)["atac"]})
+    values = model.get_normalized_expression("rna", query, space="shared", return_numpy=True)
+    assert np.isnan(values).all()
+    assert values.shape == (query.n_obs, 12)
+
+
+def fitted(mdata):
+    vennvi.VennVI.setup_mudata(mdata)
+    model = vennvi.VennVI(mdata, n_shared=3, n_private=2, n_hidden=16)
+    model.train(max_epochs=1, accelerator="cpu", enable_progress_bar=False)
+    return model

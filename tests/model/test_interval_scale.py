@@ -202,3 +202,15 @@ def test_kept_with_the_model_until_trained_further(tmp_path):
     assert loaded._interval_scales("view1", ("view2",)) is loaded.interval_scales_["scales"]["view1 from view2"]
     loaded.train(max_epochs=2, train_size=0.6, accelerator="cpu", enable_progress_bar=False)
     assert not np.allclose(loaded._interval_scales("view1", ("view2",)), before)
+
+
+def test_halves_go_by_name(model, tmp_path):
+    """So that a cell's own error is not in its scale after its model is loaded with the cells in another order."""
+    cells = model._calibration_cells()
+    before = dict(zip(model.adata.obs_names[cells], model._half_of(cells), strict=True))
+    assert min(np.bincount(list(before.values()), minlength=3)[1:]) > len(before) / 4
+    model.save(tmp_path / "model")
+    order = np.random.default_rng(0).permutation(model.adata.n_obs)
+    loaded = type(model).load(tmp_path / "model", adata=model.adata[order].copy(), accelerator="cpu")
+    cells = loaded._calibration_cells()
+    assert dict(zip(loaded.adata.obs_names[cells], loaded._half_of(cells), strict=True)) == before

@@ -250,3 +250,57 @@ def test_a_rare_modality_keeps_its_curve():
         ]
     found = float(model.history["reconstruction_rna_to_rna_train"].iloc[0, 0])
     assert found == pytest.approx(np.mean(values), rel=0.15)
+
+
+@pytest.mark.parametrize("change", ["order", "names", "fewer"])
+def test_a_model_is_not_loaded_with_other_variables(change, tmp_path):
+    model, data = trained(), toy_mudata(2)
+    model.save(tmp_path / "model")
+    rna = data["rna"][:, ::-1] if change == "order" else data["rna"][:, :9] if change == "fewer" else data["rna"]
+    rna = rna.copy()
+    if change == "names":
+        rna.var_names = [f"other{j}" for j in range(rna.n_vars)]
+    words = "'rna' are not in the order of the setup" if change == "order" else "'rna' lacks"
+    other = with_modality(data, "rna", rna)
+    with pytest.raises(ValueError, match=words):
+        type(model).load(tmp_path / "model", adata=other, accelerator="cpu")
+    assert not [key for key in other.uns if "scvi" in key]
+
+
+@pytest.mark.parametrize(
+    ("argument", "key", "given"),
+    [("batch_key", "batch", "batch"), ("categorical_covariate_keys", "sex", ["sex"])],
+)
+def test_new_categories_are_refused_and_leave_no_trace(argument, key, given):
+    model, query = trained(setup={argument: given}), toy_mudata(2)
+    query.obs[key] = "new"
+    before = (set(query.uns), set(query.obs))
+    with pytest.raises(ValueError, match=f"`{argument}`: '{key}' has categories .*'new'"):
+        model.get_latent_representation(query)
+    assert (set(query.uns), set(query.obs)) == before
+
+
+def test_what_changed_in_new_data_is_read_anew():
+    model, query = trained(setup={"batch_key": "batch"}, encode_covariates=True), toy_mudata(2)
+    model.get_latent_representation(query)
+    query.obs["batch"] = "a"
+    again, fresh = model.get_latent_representation(query), toy_mudata(2)
+    fresh.obs["batch"] = "a"
+    np.testing.assert_allclose(again, model.get_latent_representation(fresh), rtol=1e-5, atol=1e-6)
+
+
+def test_masks_have_an_entry_a_cell_and_a_query_has_cells():
+    model = trained()
+    with pytest.raises(IndexError):
+        model.get_latent_representation(indices=np.ones(10, dtype=bool))
+    assert model.get_latent_representation(indices=5).shape == (1, 3)
+    with pytest.raises(ValueError, match="no cells"):
+        model.get_latent_representation(toy_mudata(2)[:0].copy())
+
+
+def test_a_source_named_twice_counts_once():
+    model = trained()
+    once, twice = (
+        model.predict("rna", source, return_numpy=True) for source in (["atac", "rna"], ["atac", "rna", "atac"])
+    )
+    np.testing.assert_array_equal(once, twice)

@@ -85,6 +85,45 @@ def no_x():
         ),
         pytest.param(stale, {}, ValueError, r"'rna', which changed.*mdata\.update\(\)", id="stale"),
         pytest.param(
+            lambda: toy_mudata(2), {"batch_key": ["batch"]}, TypeError, "give the name of a column", id="list"
+        ),
+        pytest.param(lambda: toy_mudata(2), {"layers": "rna"}, TypeError, "`layers` is the string 'rna'", id="layers"),
+        pytest.param(
+            lambda: toy_mudata(2),
+            {"categorical_covariate_keys": ["sex", "sex"]},
+            ValueError,
+            "names a column twice",
+            id="twice",
+        ),
+        pytest.param(
+            lambda: toy_mudata(2),
+            {"continuous_covariate_keys": ["sex"]},
+            ValueError,
+            r"mdata\.obs\['sex'\] is not numeric",
+            id="text as number",
+        ),
+        pytest.param(
+            lambda: with_values("age", [np.inf]),
+            {"continuous_covariate_keys": ["age"]},
+            ValueError,
+            r"mdata\.obs\['age'\] has 1 infinite",
+            id="infinite",
+        ),
+        pytest.param(
+            lambda: with_values("batch", [1, "a"]),
+            {"batch_key": "batch"},
+            ValueError,
+            r"mdata\.obs\['batch'\] has values of several types",
+            id="mixed",
+        ),
+        pytest.param(
+            lambda: toy_mudata(2),
+            {"size_factor_key": "sex"},
+            ValueError,
+            "Size factors 'sex' of modality 'rna'.*not numeric",
+            id="size factors of text",
+        ),
+        pytest.param(
             lambda: toy_mudata(2), {"batch_key": "bach"}, KeyError, "`batch_key` names 'bach'.*mdata.obs", id="batch"
         ),
         pytest.param(
@@ -140,6 +179,28 @@ def test_setup_refuses(mdata, arguments, error, message):
     with pytest.raises(error, match=message):
         MODEL.setup_mudata(mdata, **arguments)
     assert (set(mdata.uns), set(mdata.obs)) == before
+
+
+def with_values(column, values):
+    """Some values of a column are these."""
+    mdata = toy_mudata(2)
+    changed = mdata.obs[column].astype(object)
+    changed.iloc[: len(values)] = values
+    mdata.obs[column] = changed
+    return mdata
+
+
+def test_a_model_of_data_that_are_not_set_up():
+    with pytest.raises(ValueError, match=r"MODEL\.setup_mudata\(mdata\)".replace("MODEL", MODEL.__name__)):
+        MODEL(toy_mudata(2))
+
+
+@pytest.mark.parametrize("use", [True, False])
+def test_depth_is_used_of_all_or_none(use):
+    mdata = toy_mudata(2)
+    MODEL.setup_mudata(mdata)
+    module = MODEL(mdata, n_shared=2, n_private=2, use_observed_lib_size=use).module
+    assert [module.likelihood(m).use_size for m in mdata.mod] == [use, use]
 
 
 def test_a_column_of_a_modality():

@@ -169,3 +169,27 @@ def test_a_copy_of_the_training_data_is_spoken_of(same, caplog):
     said = [record.getMessage() for record in caplog.records if "By their names" in record.getMessage()]
     assert len(said) == int(same)
     assert not same or "trained on 42 of these 60 cells" in said[0]
+
+
+def test_the_split_follows_cells_that_are_removed_or_reordered(model):
+    before = {split: names(model, split) for split in SPLITS}
+    mdata = model.adata
+    kept = np.random.default_rng(1).permutation(N_OBS)[:45]
+    chosen = mdata.obs_names[kept]
+    for m in mdata.mod:
+        mdata.mod[m] = mdata[m][chosen].copy()
+    mdata.update()
+    assert len(model.diagnose().table)
+    for split in SPLITS:
+        assert names(model, split) == before[split] & set(chosen)
+
+
+def test_cells_trained_on_before_are_spoken_of(model, caplog):
+    options = {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False}
+    split = [getattr(model, f"{name}_indices") for name in SPLITS]
+    with caplog.at_level(logging.WARNING, "scvi.vennvi"):
+        model.train(datasplitter_kwargs={"external_indexing": split}, **options)
+    assert "trained on before" not in caplog.text
+    with caplog.at_level(logging.WARNING, "scvi.vennvi"):
+        model.train(datasplitter_kwargs={"external_indexing": split[::-1]}, **options)
+    assert f"{len(split[0])} of the {N_OBS - len(split[2])} held-out cells were trained on before" in caplog.text

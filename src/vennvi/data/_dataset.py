@@ -67,7 +67,7 @@ def cell_positions(n_obs: int, indices: Sequence[int] | NDArray | None) -> NDArr
     if indices is None:
         return everyone
     chosen = np.asarray(indices)
-    return everyone[chosen if chosen.size else chosen.astype(np.int64)]
+    return np.atleast_1d(everyone[chosen if chosen.size else chosen.astype(np.int64)])
 
 
 class MuDataset(AnnTorchDataset):

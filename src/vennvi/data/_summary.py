@@ -111,7 +111,9 @@ def summarise(matrix, modality: str) -> FeatureSummary:
     if n_missing:
         totals = [_expected_totals(chunk, mean if shift is None else mean + shift) for chunk in _chunks(matrix)]
     variance = np.maximum(squares / n_seen - mean**2, 0.0)
-    scale = np.maximum(np.abs(mean if shift is None else shift), 1.0)
+    level = np.abs(mean if shift is None else shift)
+    usual = np.median(level + np.sqrt(variance))  # of the data's unit, which may be small
+    scale = np.maximum(level, min(1.0, float(usual)))
     sd = np.where(variance > (1e-7 * scale) ** 2, np.sqrt(variance), 0.0)  # rounding noise is not variance
     return FeatureSummary(
         mean=mean if shift is None else mean + shift,

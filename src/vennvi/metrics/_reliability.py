@@ -156,4 +156,9 @@ def _known(
         raise ValueError(f"{matrix.shape[1]} columns of probabilities, but {len(classes)} classes.")
     codes = pd.Index(list(classes), dtype=object).get_indexer(pd.Index(np.asarray(labels, dtype=object), dtype=object))
     check_same_rows(probabilities=matrix, labels=codes)
+    if len(codes) and (codes < 0).all() and (there := set(pd.Series(np.asarray(labels, dtype=object)).dropna())):
+        raise ValueError(
+            f"None of the labels ({', '.join(map(repr, list(there)[:3]))}) is among the classes of the columns "
+            f"({', '.join(map(repr, list(classes)[:3]))}): name these by `classes`."
+        )
     return matrix, codes

@@ -90,7 +90,7 @@ class SharedPrivateModel(
         Likelihood by modality: ``"normal"``, ``"bernoulli"``, ``"poisson"``, ``"nb"`` or ``"zinb"``. What is not named
         is read off the data: ``"bernoulli"`` for 0/1, ``"nb"`` for counts, ``"normal"`` otherwise.
     use_observed_lib_size
-        Whether the cells of a modality differ in depth, by modality: the row sum (or ``size_factor_key``) then enters
+        Whether the cells of a modality differ in depth, by modality or for all: the row sum (or ``size_factor_key``) then enters
         the likelihood as an offset, and the encoder reads values normalised by it. By default true for counts and
         for sparse (or size-factored) 0/1 data, false for dense 0/1 data; it has no meaning for ``"normal"``.
     modality_weights
@@ -140,7 +140,7 @@ class SharedPrivateModel(
         n_layers: int = 1,
         dropout_rate: float = 0.0,
         likelihoods: Mapping[str, str] | None = None,
-        use_observed_lib_size: Mapping[str, bool] | None = None,
+        use_observed_lib_size: bool | Mapping[str, bool] | None = None,
         modality_weights: Mapping[str, float] | None = None,
         encode_covariates: bool = False,
         classification_weight: float = 100.0,
@@ -153,7 +153,14 @@ class SharedPrivateModel(
     ):
         if registry is not None:  # that of data on disk is any model's
             registry = {**registry, "model_name": type(self).__name__}
+        if adata is not None:
+            check_mudata(adata)
+            if self._get_most_recent_anndata_manager(adata) is None:
+                name = type(self).__name__
+                raise ValueError(f"This MuData is not set up: call `{name}.setup_mudata(mdata)` first.")
         super().__init__(adata, registry)
+        if isinstance(use_observed_lib_size, bool):
+            use_observed_lib_size = dict.fromkeys(self.modalities, use_observed_lib_size)
         for name, mapping in (
             ("n_private", n_private),
             ("likelihoods", likelihoods),
@@ -329,6 +336,8 @@ class SharedPrivateModel(
         """
         check_mudata(mdata)
         if layers is None or not isinstance(layers, Mapping):  # a list of modalities
+            if isinstance(layers, str):
+                raise TypeError(f"`layers` is the string {layers!r}: give a list of modalities, or layers by modality.")
             layers = dict.fromkeys(mdata.mod if layers is None else layers)
         layers = dict(layers)
         modalities = dict(modalities or {})

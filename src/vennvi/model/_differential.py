@@ -165,6 +165,7 @@ class DifferentialMixin:
             raise ValueError(f"No cell of these data has modality {modality!r}.")
         manager = _modality_manager(own, data, modality, groupby, present)
         if groupby is not None:
+            group1, group2 = _names(group1), _names(group2)  # type: ignore[assignment]
             _check_groups(manager.adata.obs[groupby], groupby, modality, group1, group2)
         cells = np.flatnonzero(present)
         likelihood = self.module.likelihood(modality)
@@ -213,9 +214,18 @@ class DifferentialMixin:
         return table
 
 
+def _names(groups: object) -> list[str] | str | None:
+    """Groups by name, which need not be strings in the data."""
+    if groups is None or isinstance(groups, str):
+        return groups
+    return [str(name) for name in groups] if isinstance(groups, Iterable) else str(groups)
+
+
 def _check_groups(column: pd.Series, groupby: str, modality: str, *groups: str | Iterable[str] | None) -> None:
     """Raise a ValueError for a group that no cell with the modality is in."""
-    there = set(column.dropna().astype(str))
+    there = set(column.dropna())
+    if not there:
+        raise ValueError(f"No cell with modality {modality!r} is in any group of {groupby!r}: all values are missing.")
     asked = [name for group in groups if group is not None for name in ([group] if isinstance(group, str) else group)]
     if absent := [name for name in asked if str(name) not in there]:
         raise ValueError(
@@ -233,6 +243,8 @@ def _modality_manager(
         if groupby not in mdata[modality].obs:
             raise KeyError(f"`groupby` names {groupby!r}, which is in neither mdata.obs nor mdata[{modality!r}].obs.")
         obs[groupby] = mdata[modality].obs[groupby].to_numpy()[rows[present]]
+    if groupby is not None and not all(isinstance(name, str) for name in obs[groupby].dropna().unique()):
+        obs[groupby] = obs[groupby].astype(str).where(obs[groupby].notna()).astype(object)
     if groupby is not None and isinstance(obs[groupby].dtype, pd.CategoricalDtype):
         obs[groupby] = obs[groupby].cat.remove_unused_categories()  # a group without a cell cannot be compared
     return ModalityManager(manager, modality, ad.AnnData(obs=obs), rows[present])

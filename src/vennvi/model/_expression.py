@@ -168,10 +168,11 @@ class ExpressionMixin:
         name = "private" if space == "shared" else "shared"
         adata = self._validate_anndata(mdata)  # type: ignore[attr-defined]
         cells = np.flatnonzero(self._presence(adata, modality))  # type: ignore[attr-defined]
-        total, n = torch.zeros(()), 0.0
+        n_latent = self.module.n_private[modality] if name == "private" else self.module.n_shared
+        total, n = torch.zeros(1, n_latent, device=self.device), 0.0  # type: ignore[attr-defined]
         for q_unimodal, q_private, mask, _ in self._posteriors(mdata, cells, batch_size):  # type: ignore[attr-defined]
             mean = q_private[modality].loc if name == "private" else self._joint(q_unimodal, mask, True)  # type: ignore[attr-defined]
-            total = total.to(mean) + torch.where(mask[modality] > 0, mean, 0.0).sum(0, keepdim=True)
+            total = total + torch.where(mask[modality] > 0, mean, 0.0).sum(0, keepdim=True)
             n += float(mask[modality].sum())
         return {name: total / max(n, 1.0)}
 

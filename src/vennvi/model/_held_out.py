@@ -63,6 +63,7 @@ def _warn_of_training_cells(model, data: MuData, purpose: str) -> None:
 
 def held_out_split(model) -> NDArray[np.int64]:
     """Positions of the cells of the validation and the test split, in the order of the data; none without data."""
+    model._follow_cells()
     splits = [cells for cells in (model.validation_indices, model.test_indices) if cells is not None]
     if model.adata is None or not splits:
         return np.empty(0, dtype=np.int64)
@@ -71,6 +72,7 @@ def held_out_split(model) -> NDArray[np.int64]:
 
 def training_cells(model) -> NDArray[np.int64]:
     """Positions of the cells that the model was trained on, in its own data; none if these are all new to it."""
+    model._follow_cells()
     cells = model.train_indices
     return np.sort(np.asarray([] if cells is None else cells, dtype=np.int64))
 

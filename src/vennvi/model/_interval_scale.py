@@ -13,6 +13,7 @@ from torch import Tensor
 from vennvi._keys import data_key
 from vennvi._sparse import to_dense
 from vennvi.data._dataset import cell_positions
+from vennvi.data._name_hashes import name_hashes
 from vennvi.likelihoods import Columns, NormalLikelihood
 from vennvi.model._calibration import kept_with, warn_without_data
 from vennvi.model._held_out import held_out_split
@@ -80,7 +81,7 @@ class IntervalScaleMixin(PredictiveMixin):
         half = np.zeros(data.n_obs, dtype=np.int64)
         if data is self.adata:  # type: ignore[attr-defined]
             calibration_cells = self._calibration_cells()
-            half[calibration_cells] = _half_of(calibration_cells)
+            half[calibration_cells] = self._half_of(calibration_cells)
         start = 0
         for draws, mean, variance, given in self._predictive_draws(
             target, sources, mdata, indices, n_draws, columns, n_columns, library_size, batch_size
@@ -122,7 +123,7 @@ class IntervalScaleMixin(PredictiveMixin):
         """Sums of squared standardised errors, and numbers of values, by half and feature."""
         n_features = self.module.likelihood(target).n_features
         squares, counts = np.zeros((2, n_features)), np.zeros((2, n_features), dtype=np.int64)
-        half, start = _half_of(self._calibration_cells(), cells), 0
+        half, start = self._half_of(cells), 0
         draws = self._predictive_draws(target, sources, None, cells, _N_DRAWS, slice(None), n_features, None, None)
         for _, mean, variance, given in draws:
             x = to_dense(given[data_key(target)])
@@ -139,11 +140,10 @@ class IntervalScaleMixin(PredictiveMixin):
         """Held-out cells that the scales are fitted on, a random choice of them if there are many."""
         cells = held_out_split(self)
         if len(cells) > MAX_CELLS:
-            cells = np.sort(np.random.default_rng(0).choice(cells, MAX_CELLS, replace=False))
+            by_hash = np.argsort(name_hashes(self.adata.obs_names[cells]), kind="stable")  # type: ignore[attr-defined]
+            cells = np.sort(cells[by_hash[:MAX_CELLS]])
         return cells
 
-
-def _half_of(calibration_cells: NDArray[np.int64], cells: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """Which half, 1 or 2, calibration cells are in: all of them, or some."""
-    half = np.random.default_rng(0).permutation(len(calibration_cells)) % 2 + 1
-    return half if cells is None else half[np.searchsorted(calibration_cells, cells)]
+    def _half_of(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which half, 1 or 2, cells of the model's own data are in: by their names, so that it holds in whatever order."""
+        return (name_hashes(self.adata.obs_names[cells]) % 2).astype(np.int64) + 1  # type: ignore[attr-defined]

@@ -196,7 +196,7 @@ class PredictMixin:
     def _sources(self, source: str | Sequence[str] | None) -> tuple[str, ...]:
         if source is None:
             return self.modalities
-        sources = (source,) if isinstance(source, str) else tuple(source)
+        sources = (source,) if isinstance(source, str) else tuple(dict.fromkeys(source))
         for m in sources:
             self._check_modality("source", m)  # type: ignore[attr-defined]
         if not sources:

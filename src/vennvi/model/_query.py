@@ -1,4 +1,4 @@
-"""New data for a trained model: checked as the training data were, and completed where a modality is not there."""
+"""New data for a trained model: checked against its setup, and completed where a modality is not there."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS
 from scvi.data._constants import _SCVI_UUID_KEY
 from scvi.data._utils import _assign_adata_uuid, _check_if_view
 
+from vennvi._keys import data_key
 from vennvi.data._manager import MuDataManager
 from vennvi.model._setup_fields import setup_fields, size_factor_columns
 from vennvi.model._validate import check_index, check_layer, check_obs_keys, check_size_factors
@@ -55,8 +57,12 @@ class QueryMixin:
         there = [m for m in self.modalities if m in adata.mod]
         if not there:
             raise ValueError(f"The MuData has none of the model's modalities {', '.join(map(repr, self.modalities))}.")
-        self._check_query(adata, there)
+        if not adata.n_obs:
+            raise ValueError("The MuData has no cells.")
+        check_as_set_up(adata, self.registry, there)
         incomplete = len(there) < len(self.modalities)
+        if adata.is_view:
+            _check_in_memory(adata, "a view of it would have to be copied: pass the whole, with `indices`, or")
         if incomplete:
             var_names = {m: self._var_names(m) for m in self.modalities}  # type: ignore[attr-defined]
             adata = _completed(adata, var_names, self.registry["setup_args"])
@@ -67,31 +73,63 @@ class QueryMixin:
             self._last_completed = adata.uns[_SCVI_UUID_KEY]
         return super()._validate_anndata(adata, copy_if_view)  # type: ignore[misc]
 
-    def _check_query(self, mdata: MuData, there: Sequence[str]) -> None:
-        """Check that the modalities that are there are those of the setup, and so the columns of obs."""
-        arguments = self.registry["setup_args"]
-        for m in there:
-            check_index(mdata, m)
-            check_layer(mdata, m, arguments["layers"][m])
-            _check_variables(mdata, m, self._var_names(m))  # type: ignore[attr-defined]
-        where = arguments.get("modalities") or {}
-        for argument in _COLUMNS:
-            check_obs_keys(mdata, argument, arguments.get(argument), where.get(argument))
-        for m, column in size_factor_columns(arguments).items():
-            if m in there:
-                check_size_factors(mdata, m, column)
-
     def _register_query(self, mdata: MuData) -> None:
-        """Register new data by the registry, which a model without data has too, unless that was done before."""
+        """Register new data by the registry, which a model without data has too; anew each time, since they may change."""
         managers = self._per_instance_manager_store.setdefault(self.id, {})
         known = managers.get(mdata.uns.get(_SCVI_UUID_KEY))
-        if known is not None and known.adata is mdata:
+        its_own = known is not None and known.adata is mdata
+        if its_own and mdata is self.adata:  # type: ignore[attr-defined]
             return
         about = {key: self.registry[key] for key in _ABOUT if key in self.registry}
         manager = MuDataManager(setup_fields(mdata, about["setup_args"]), about)
-        _assign_adata_uuid(mdata, overwrite=known is not None)  # that of a copy is the original's
+        _assign_adata_uuid(mdata, overwrite=known is not None and not its_own)  # that of a copy is the original's
         manager.register_fields(mdata, self.registry)
         managers[manager.adata_uuid] = manager
+
+
+def _check_in_memory(mdata: MuData, why: str) -> None:
+    if any(adata.isbacked for adata in mdata.mod.values()):
+        raise ValueError(f"This MuData is on disk (backed), and {why} read it into memory, `mudata.read_h5mu(path)`.")
+
+
+def check_as_set_up(mdata: MuData, registry: Mapping, modalities: Sequence[str]) -> None:
+    """Refuse data whose modalities, variables or columns of obs are not those of a model's setup.
+
+    Raises
+    ------
+    KeyError
+        If a column or a layer is not there.
+    ValueError
+        If the MuData is out of date; if a modality's variables are not those of the setup, in their order; if a column has
+        missing values, or categories that are new.
+    """
+    arguments, fields = registry["setup_args"], registry["field_registries"]
+    for m in modalities:
+        check_index(mdata, m)
+        check_layer(mdata, m, arguments["layers"][m])
+        _check_variables(mdata, m, fields[data_key(m)]["state_registry"]["column_names"])
+    where = arguments.get("modalities") or {}
+    for argument in _COLUMNS:
+        check_obs_keys(mdata, argument, arguments.get(argument), where.get(argument))
+    if (key := arguments.get("batch_key")) is not None:
+        known = fields[REGISTRY_KEYS.BATCH_KEY]["state_registry"]["categorical_mapping"]
+        _check_categories(mdata, "batch_key", key, where.get("batch_key"), known)
+    for key in arguments.get("categorical_covariate_keys") or ():
+        known = fields[REGISTRY_KEYS.CAT_COVS_KEY]["state_registry"]["mappings"][key]
+        _check_categories(mdata, "categorical_covariate_keys", key, where.get("categorical_covariate_keys"), known)
+    for m, column in size_factor_columns(arguments).items():
+        if m in modalities:
+            check_size_factors(mdata, m, column)
+
+
+def _check_categories(mdata: MuData, argument: str, key: str, modality: str | None, known: NDArray) -> None:
+    obs = mdata.obs if modality is None else mdata[modality].obs
+    new = sorted(set(map(str, obs[key].unique())) - set(map(str, known)))
+    if new:
+        raise ValueError(
+            f"`{argument}`: {key!r} has categories that the model was not set up with ({', '.join(map(repr, new[:3]))}); it "
+            f"knows {', '.join(map(repr, map(str, known[:10])))}."
+        )
 
 
 def _check_variables(mdata: MuData, modality: str, expected: NDArray) -> None:
@@ -128,6 +166,7 @@ def _completed(mdata: MuData, var_names: Mapping[str, NDArray], arguments: Mappi
         missing = len(set(mdata.obs_names) - set(completed.obs_names))
         if missing:
             raise ValueError(f"{missing} cells have none of the model's modalities: subset the MuData to the others.")
+        _check_in_memory(mdata, "its cells would have to be reordered, since a modality of the model is missing:")
         completed = completed[mdata.obs_names].copy()
     for column in mdata.obs:
         completed.obs[column] = mdata.obs[column].to_numpy()

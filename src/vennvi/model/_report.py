@@ -17,7 +17,7 @@ from mudata import MuData
 from numpy.typing import NDArray
 
 from vennvi import pl
-from vennvi._files import atomic_path
+from vennvi._files import atomic_path, check_writable
 from vennvi.metrics import reliability
 from vennvi.model._held_out import held_out_cells, n_training_cells, obs_column, training_cells
 from vennvi.model._report_features import feature_sections
@@ -87,11 +87,14 @@ class ReportMixin:
             If a label is not a column of ``mdata.obs``.
         ValueError
             If there are no data.
+        OSError
+            If the file cannot be written.
         """
         self._check_if_trained(warn=False)  # type: ignore[attr-defined]
         data = self.adata if mdata is None else mdata  # type: ignore[attr-defined]
         if data is None:
             raise ValueError("This model was loaded without data: pass `mdata` to report on.")
+        check_writable(path)
         names = [labels] if isinstance(labels, str) else list(labels)
         for name in names:
             obs_column(data, name, "labels")
@@ -224,6 +227,8 @@ class ReportMixin:
         if self.module.classifier is None or key not in data.obs:
             return []
         truth = data.obs[key].to_numpy()[cells]
+        if not np.isin(truth.astype(str), np.asarray(self.label_categories).astype(str)).any():  # type: ignore[attr-defined]
+            return []
         scores = {
             name: reliability(
                 self.predict_labels(data, cells, batch_size=batch_size, calibrated=calibrated)[1],  # type: ignore[attr-defined]

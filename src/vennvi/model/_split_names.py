@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from mudata import MuData
 from numpy.typing import NDArray
 from scvi.model.base import BaseModelClass
 
 from vennvi.data._name_hashes import name_hashes, positions_of
+from vennvi.model._query import check_as_set_up
 from vennvi.model._validate import check_modalities, check_mudata
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ class SplitNamesMixin:
 
     #: Hashes of the names of each split's cells and of those ``"left_out"`` of all, saved with the model.
     split_names_: dict[str, NDArray[np.uint64]] | None = None
+    #: Names of the cells that the positions of the split are of.
+    _split_index: pd.Index | None = None
 
     def _name_split(self, data: MuData | AnnbatchMuDataModule) -> None:
         """Remember the split of the data that the model was trained on."""
@@ -35,7 +40,28 @@ class SplitNamesMixin:
         for split, cells in self._split_positions().items():
             left_out[cells] = False
             names[split] = hashes[cells]
+        if self.split_names_ is not None:
+            self._warn_of_cells_seen(np.concatenate([names["validation"], names["test"], hashes[left_out]]))
         self.split_names_ = {**names, "left_out": hashes[left_out]}
+        self._split_index = data.obs_names if isinstance(data, MuData) else None
+
+    def _warn_of_cells_seen(self, held_out: NDArray[np.uint64]) -> None:
+        """Say so if cells that are held out now were trained on before."""
+        seen = int(np.isin(held_out, self.split_names_["train"]).sum())  # type: ignore[index]
+        if seen:
+            logger.warning(
+                "%d of the %d held-out cells were trained on before, with another split, and flatter the model. To keep a split, "
+                "pass `datasplitter_kwargs={'external_indexing': [model.train_indices, model.validation_indices, "
+                "model.test_indices]}`.",
+                seen,
+                len(held_out),
+            )
+
+    def _follow_cells(self) -> None:
+        """Find the split again if cells of the model's own data were removed, added or reordered since."""
+        data = self.adata
+        if data is not None and self._split_index is not None and not self._split_index.equals(data.obs_names):
+            self._find_split()
 
     def _find_split(self) -> None:
         """Turn the split into positions in the data that the model now has; cells that are new to it are test cells."""
@@ -53,6 +79,7 @@ class SplitNamesMixin:
             logger.info("%d of the %d cells are new to the model, by their names.", len(new), data.n_obs)
         for split in _SPLITS:
             setattr(self, f"{split}_indices", found[split])
+        self._split_index = data.obs_names
 
     def _split_positions(self) -> dict[str, NDArray[np.int64]]:
         splits = {split: getattr(self, f"{split}_indices") for split in _SPLITS}
@@ -87,7 +114,7 @@ class SplitNamesMixin:
         self._find_split()
 
     @classmethod
-    def load(cls, *args, **kwargs):
+    def load(cls, dir_path, adata=None, *args, **kwargs):
         """Load a model, as :meth:`scvi.model.base.BaseModelClass.load`.
 
         Cells of ``adata`` count as trained on or held out by their names, in whatever order they come; cells with other
@@ -95,9 +122,19 @@ class SplitNamesMixin:
 
         Parameters
         ----------
-        *args, **kwargs
-            As in scvi-tools: ``dir_path``, ``adata``, ``accelerator``, ``device``, ``prefix``, ``backup_url``.
+        dir_path, adata, *args, **kwargs
+            As in scvi-tools; the others are ``accelerator``, ``device``, ``prefix`` and ``backup_url``.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If ``adata`` is not organised as the data that the model was set up with, its variables in their order.
         """
-        model = super().load(*args, **kwargs)  # type: ignore[misc]
+        if isinstance(adata, MuData) and Path(dir_path).is_dir():
+            registry = BaseModelClass.load_registry(dir_path, kwargs.get("prefix", args[2] if len(args) > 2 else None))
+            check_mudata(adata)
+            check_modalities(adata, registry["setup_args"]["layers"])
+            check_as_set_up(adata, registry, list(registry["setup_args"]["layers"]))
+        model = super().load(dir_path, adata, *args, **kwargs)  # type: ignore[misc]
         model._find_split()
         return model

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 
 import numpy as np
+import pandas as pd
 from mudata import MuData
+from numpy.typing import NDArray
 from torch.nn import ModuleDict
 
 from vennvi.data._dataset import obs_rows
@@ -113,13 +115,20 @@ def check_obs_keys(
     ------
     KeyError
         For a column that is not in the global obs (or in the modality's own, if ``modalities`` says so).
+    TypeError
+        For a name instead of a list of names, and the other way round.
     ValueError
-        For a column with missing values, or one of a modality that lacks some cells: those cells would have no value.
+        For a column with missing values, or one of a modality that lacks some cells: those cells would have no value; for
+        categories of several types, continuous values that are no finite numbers, and a column that comes twice.
     """
     if keys is None:
         return
-    if argument.endswith("_keys") and isinstance(keys, str):
-        raise TypeError(f"`{argument}` is the string {keys!r}: give a list of column names.")
+    several = argument.endswith("covariate_keys")
+    if several == isinstance(keys, str):
+        expected = "a list of column names" if several else "the name of a column"
+        raise TypeError(f"`{argument}` is {'the string ' * several}{keys!r}: give {expected}.")
+    if several and len(set(keys)) < len(keys):
+        raise ValueError(f"`{argument}` names a column twice: {', '.join(map(repr, keys))}.")
     if modality is not None and modality not in mdata.mod:
         raise KeyError(f"`modalities` puts {argument!r} in modality {modality!r}, which is not in the MuData.")
     obs = mdata.obs if modality is None else mdata[modality].obs
@@ -151,6 +160,24 @@ def check_obs_keys(
             elif argument == "continuous_covariate_keys":
                 remedy = "impute them or leave the covariate out"
             raise ValueError(f"`{argument}`: {where}[{key!r}] has {missing} missing values; {remedy}.")
+        if argument == "continuous_covariate_keys":
+            _numbers(obs[key], f"`{argument}`: {where}[{key!r}]")
+        elif len({str if isinstance(v, str) else type(v) for v in obs[key].dropna().unique()}) > 1:
+            raise ValueError(
+                f"`{argument}`: {where}[{key!r}] has values of several types: make them strings, "
+                f"`mdata.obs[{key!r}].astype(str)`."
+            )
+
+
+def _numbers(column: pd.Series, name: str) -> NDArray[np.float64]:
+    """A column as finite numbers (NaN where a value is missing)."""
+    try:
+        values = np.asarray(column, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is not numeric: it holds {column.iloc[0]!r}, for example.") from None
+    if np.isinf(values).any():
+        raise ValueError(f"{name} has {int(np.isinf(values).sum())} infinite values: impute them or leave it out.")
+    return values
 
 
 def check_size_factors(mdata: MuData, modality: str, column: str) -> str | None:
@@ -171,7 +198,7 @@ def check_size_factors(mdata: MuData, modality: str, column: str) -> str | None:
         )
     rows = obs_rows(mdata, modality)
     values = mdata[modality].obs[column] if own else mdata.obs[column][rows >= 0]
-    values = np.asarray(values, dtype=np.float64)
+    values = _numbers(values, f"Size factors {column!r} of modality {modality!r}: the column")
     bad = int((~np.isfinite(values) | (values <= 0)).sum())
     if bad:
         raise ValueError(
