@@ -8,7 +8,7 @@ import anndata as ad
 import numpy as np
 import pytest
 from mudata import MuData
-from toy import toy_mudata
+from toy import N_OBS, toy_mudata
 
 import vennvi
 
@@ -124,6 +124,13 @@ def no_x():
             id="size factors of text",
         ),
         pytest.param(
+            lambda: with_values("label", range(N_OBS)),
+            {"labels_key": "label", "unlabeled_category": "0"},
+            ValueError,
+            "`unlabeled_category` is '0', but the labels in 'label' are of another type",
+            id="unlabeled of another type",
+        ),
+        pytest.param(
             lambda: toy_mudata(2), {"batch_key": "bach"}, KeyError, "`batch_key` names 'bach'.*mdata.obs", id="batch"
         ),
         pytest.param(
@@ -228,6 +235,11 @@ def test_setup_anndata_points_to_setup_mudata():
     ("arguments", "message"),
     [
         ({"n_shared": 0}, "`n_shared` is 0"),
+        ({"n_hidden": 0}, "`n_hidden` is 0"),
+        ({"alignment_scale": 0.0}, "`alignment_scale` is 0.0"),
+        ({"alignment_weight": -1}, "`alignment_weight` is -1"),
+        ({"modality_weights": {"rna": float("nan")}}, r"`modality_weights\['rna'\]` is nan"),
+        ({"n_canonical": -1}, "`n_canonical` is -1"),
         ({"n_private": {"rna": 2}}, "`n_private` names no size for 'atac'"),
         ({"n_private": {"rna": 2, "xyz": 3}}, "`n_private` names 'xyz'"),
         ({"likelihoods": {"rna": "bernoulli"}}, "'bernoulli' does not fit modality 'rna', which holds counts from 0"),

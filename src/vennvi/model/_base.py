@@ -37,7 +37,7 @@ from vennvi.model._shared_features import SharedFeaturesMixin
 from vennvi.model._shared_signal import SharedSignalMixin
 from vennvi.model._split_names import SplitNamesMixin
 from vennvi.model._train import TrainMixin
-from vennvi.model._validate import check_modalities, check_mudata, check_obs_keys
+from vennvi.model._validate import check_modalities, check_mudata, check_obs_keys, check_unlabeled
 from vennvi.model._variance import VarianceMixin
 from vennvi.module import SharedPrivateVAE
 from vennvi.nn import Decoder
@@ -170,6 +170,15 @@ class SharedPrivateModel(
             self._check_modality_names(name, mapping)
         n_private = dict(n_private) if isinstance(n_private, Mapping) else dict.fromkeys(self.modalities, n_private)
         _check_sizes(n_shared, n_private, self.modalities)
+        positive = {"n_hidden": n_hidden, "n_layers": n_layers, "alignment_scale": alignment_scale}
+        others = {
+            "n_canonical": n_canonical,
+            "alignment_weight": alignment_weight,
+            "classification_weight": classification_weight,
+            "private_kl_weight": private_kl_weight,
+            **{f"modality_weights[{m!r}]": weight for m, weight in (modality_weights or {}).items()},
+        }
+        _check_signs(positive, others)
         if cross_private not in ("zeros", "prior"):
             raise ValueError(f"`cross_private` is {cross_private!r}: choose 'zeros' or 'prior'.")
         objective = type(self)._objective
@@ -352,6 +361,9 @@ class SharedPrivateModel(
                 check_obs_keys(mdata, argument, keys, modalities.get(argument))
         if unlabeled_category is not None and labels_key is None:
             raise ValueError("`unlabeled_category` needs `labels_key`.")
+        if unlabeled_category is not None and "source_registry" not in kwargs:
+            home = modalities.get("labels_key")
+            check_unlabeled((mdata if home is None else mdata[home]).obs[labels_key], unlabeled_category)
         nobody = ~np.any([presence(mdata, m, layer) for m, layer in layers.items()], axis=0)
         if nobody.any():
             logger.warning(
@@ -360,7 +372,7 @@ class SharedPrivateModel(
             )  # fmt: skip
 
         setup_method_args = cls._get_setup_method_args(**locals())
-        for local in ("nobody", "argument", "keys"):
+        for local in ("nobody", "argument", "keys", "home"):
             setup_method_args["setup_args"].pop(local, None)
         cls._create_modalities_attr_dict(modalities, setup_method_args)  # refuses unknown arguments
         manager = MuDataManager(setup_fields(mdata, setup_method_args["setup_args"]), setup_method_args)
@@ -375,3 +387,12 @@ def _check_sizes(n_shared: int, n_private: Mapping[str, int], modalities: Sequen
         smallest = 1 if name == "n_shared" else 0
         if not isinstance(value, int | np.integer) or value < smallest:
             raise ValueError(f"`{name}` is {value!r}: it must be a whole number, at least {smallest}.")
+
+
+def _check_signs(positive: Mapping[str, float], not_negative: Mapping[str, float]) -> None:
+    for name, value in positive.items():
+        if not value > 0:
+            raise ValueError(f"`{name}` is {value!r}: it must be above 0.")
+    for name, value in not_negative.items():
+        if not value >= 0:
+            raise ValueError(f"`{name}` is {value!r}: it must not be negative.")

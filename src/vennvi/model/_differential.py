@@ -175,6 +175,11 @@ class DifferentialMixin:
         if mode == "change" and change_fn is not None:
             kwargs = {"change_fn": change_fn, "pseudocounts": 0.0, **kwargs}
         names = self._var_names(modality)  # type: ignore[attr-defined]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"Modality {modality!r} has variables of one name: call `mdata[{modality!r}].var_names_make_unique()` before "
+                "setting up and training."
+            )
         kwargs.setdefault("n_samples_overall", int(np.clip(_SCALE_ENTRIES // len(names), 500, 5000)))
         fixed = self._fixed_latents(modality, data, space, batch_size)  # type: ignore[attr-defined]
         rng = np.random.default_rng(seed)

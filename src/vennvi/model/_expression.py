@@ -187,6 +187,8 @@ class ExpressionMixin:
             if isinstance(batches, str) or not isinstance(batches, Sequence | np.ndarray | pd.Index | pd.Series)
             else list(batches)
         )
+        if not wanted:
+            raise ValueError("`transform_batch` is empty: name batches, or None for each cell's own.")
         if unknown := [batch for batch in wanted if batch not in known]:
             raise ValueError(
                 f"`transform_batch` names {', '.join(map(repr, unknown))}; the batches are {', '.join(map(repr, known))}."

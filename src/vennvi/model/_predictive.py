@@ -75,7 +75,8 @@ def check_levels(levels: float | Sequence[float], n_samples: int | None) -> tupl
     ValueError
         For levels that are not between 0 and 1, and for too few draws to see the tails.
     """
-    chosen = tuple(float(level) for level in np.atleast_1d(np.asarray(levels, dtype=np.float64)))
+    given = np.atleast_1d(np.asarray(levels, dtype=np.float64))
+    chosen = tuple(dict.fromkeys(float(level) for level in given))
     if not chosen or not all(0 < level < 1 for level in chosen):
         raise ValueError(f"Levels of intervals are between 0 and 1, such as (0.5, 0.9), not {levels!r}.")
     n_draws = DEFAULT_DRAWS if n_samples is None else n_samples

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 
 import numpy as np
@@ -162,11 +162,35 @@ def check_obs_keys(
             raise ValueError(f"`{argument}`: {where}[{key!r}] has {missing} missing values; {remedy}.")
         if argument == "continuous_covariate_keys":
             _numbers(obs[key], f"`{argument}`: {where}[{key!r}]")
-        elif len({str if isinstance(v, str) else type(v) for v in obs[key].dropna().unique()}) > 1:
+        elif not _sortable(obs[key].dropna().unique()):
             raise ValueError(
                 f"`{argument}`: {where}[{key!r}] has values of several types: make them strings, "
                 f"`mdata.obs[{key!r}].astype(str)`."
             )
+
+
+def check_unlabeled(labels: pd.Series, category: object) -> None:
+    """Refuse a label for "not known" that is of another type than the labels.
+
+    Raises
+    ------
+    ValueError
+        If it is a label only as a string.
+    """
+    values = labels.dropna().unique()
+    if category not in values and str(category) in map(str, values):
+        raise ValueError(
+            f"`unlabeled_category` is {category!r}, but the labels in {labels.name!r} are of another type: make them strings, "
+            f"`mdata.obs[{labels.name!r}].astype(str)`."
+        )
+
+
+def _sortable(values: Iterable) -> bool:
+    try:
+        sorted(values)
+    except TypeError:
+        return False
+    return True
 
 
 def _numbers(column: pd.Series, name: str) -> NDArray[np.float64]:
