@@ -6,6 +6,7 @@ import logging
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from mudata import MuData
 from toy import N_OBS, toy_mudata
@@ -103,6 +104,13 @@ def no_x():
             id="text as number",
         ),
         pytest.param(
+            lambda: with_values("age", pd.date_range("2026-01-01", periods=N_OBS)),
+            {"continuous_covariate_keys": ["age"]},
+            ValueError,
+            r"mdata\.obs\['age'\] is not numeric",
+            id="dates",
+        ),
+        pytest.param(
             lambda: with_values("age", [np.inf]),
             {"continuous_covariate_keys": ["age"]},
             ValueError,
@@ -193,7 +201,7 @@ def with_values(column, values):
     mdata = toy_mudata(2)
     changed = mdata.obs[column].astype(object)
     changed.iloc[: len(values)] = values
-    mdata.obs[column] = changed
+    mdata.obs[column] = changed.infer_objects()
     return mdata
 
 

@@ -196,6 +196,8 @@ def _sortable(values: Iterable) -> bool:
 def _numbers(column: pd.Series, name: str) -> NDArray[np.float64]:
     """A column as finite numbers (NaN where a value is missing)."""
     try:
+        if column.dtype.kind in "mM":  # nanoseconds
+            raise TypeError
         values = np.asarray(column, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"{name} is not numeric: it holds {column.iloc[0]!r}, for example.") from None
