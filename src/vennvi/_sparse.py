@@ -87,9 +87,11 @@ def with_values(x: Tensor, values: Tensor) -> Tensor:
 
 
 def entries_of_rows(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Places of the stored entries of some rows, given where each row starts and how many it has, ``(n,)`` both.
+    """Where the stored entries of some rows are, given the first entry of each row and its number of entries, ``(n,)`` both.
 
-    They are returned row after row, behind the bounds of the rows among them, ``(n + 1,)``.
+    Returns
+    -------
+    Bounds of the rows among the entries found, ``(n + 1,)``; and the places of these, row after row, ``(n_found,)``.
 
     Examples
     --------
@@ -105,7 +107,7 @@ def entries_of_rows(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.compiler.disable
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:
-    """CSR tensor of some rows of another, in their order.
+    """CSR tensor ``(len(rows), n_columns)`` of some rows of another, in their order.
 
     Examples
     --------
@@ -229,9 +231,8 @@ class EntriesInBlocks:
         """Sum over a cell's entries of their values times what was read of the outputs, ``(n_terms, n)``."""
         products = self._read.mul_(self._values)
         total = products.new_zeros(len(products), self._n)
-        for of_term, product in zip(
-            total, products, strict=True
-        ):  # by indices of 32 bits, both at once take 20 times as long
+        # term by term: by indices of 32 bits, torch takes 20 times as long over all at once
+        for of_term, product in zip(total, products, strict=True):
             of_term.index_add_(0, self._rows, product)
         return total
 

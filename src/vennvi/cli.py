@@ -232,17 +232,12 @@ def _errors_of_the_user() -> Iterator[None]:
 
 def _read(source: Path) -> MuData:
     """A MuData file."""
-    import h5py
     import mudata
 
-    try:
-        with h5py.File(source) as file:
-            is_mudata = "mod" in file
-        if is_mudata:
-            return mudata.read_h5mu(source)
-    except OSError as error:
-        raise OSError(f"{source} cannot be read: {error}") from error
-    raise ValueError(f"{source} is not a MuData (.h5mu): it has no group 'mod'.")
+    from vennvi.data._lazy import check_h5mu
+
+    check_h5mu(source)
+    return mudata.read_h5mu(source)
 
 
 def _h5mu_only(target: Path) -> None:

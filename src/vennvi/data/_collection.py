@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from vennvi._keys import COLLECTION, STATISTICS, data_key, mask_key
 from vennvi.data._annbatch import fast_zarr, require_annbatch
+from vennvi.data._collection_root import open_root
 from vennvi.data._dataset import csr_tensor
 from vennvi.data._name_hashes import name_hashes
 from vennvi.data._registry_json import from_json
@@ -50,21 +50,18 @@ class Collection:
 
     def __init__(self, path: Path | str):
         require_annbatch("reading a collection")
-        import zarr
         from annbatch import DatasetCollection
 
         self.path = Path(path)
         if not self.path.is_dir():
             raise FileNotFoundError(f"There is no folder {self.path}.")
-        about: Any = None
-        with suppress(FileNotFoundError):  # what zarr says of a folder that is none of its own
-            self._root: Any = zarr.open_group(self.path, mode="r")
-            about = self._root.attrs.get(COLLECTION)
-        if not about:
+        root: Any = open_root(self.path)
+        if root is None:
             raise ValueError(
                 f"{self.path} is not a collection of vennvi's: make one with `vennvi.data.write_collection` or "
                 "`vennvi convert`."
             )
+        self._root, about = root, root.attrs[COLLECTION]
         if about["version"] > VERSION:
             raise ValueError(
                 f"{self.path} has version {about['version']} of the layout; this vennvi reads up to {VERSION}."

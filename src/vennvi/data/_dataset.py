@@ -51,7 +51,7 @@ def presence(mdata, modality: str, layer: str | None = None) -> NDArray[np.bool_
 
 
 def cell_positions(n_obs: int, indices: Sequence[int] | NDArray | None) -> NDArray[np.int64]:
-    """Positions of chosen cells: all of them, or by positions (negative ones from the end) or a boolean mask.
+    """Positions of chosen cells, ``(n_chosen,)``: all of them, or by positions (negative ones from the end) or a boolean mask.
 
     Raises
     ------

@@ -32,19 +32,39 @@ def lazy_mudata(data: MuData | Path | str, columns: Iterable[str]) -> Iterator[M
         yield MuData(modalities, obs=_some(data.obs, columns), obsmap=dict(data.obsmap), axis=data.axis)
         return
     path = Path(data)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    if not h5py.is_hdf5(path):
-        raise ValueError(f"{path} is not an HDF5 file: write the MuData with `mdata.write('data.h5mu')`.")
+    check_h5mu(path)
     with h5py.File(path, "r") as file:
-        if "mod" not in file:
-            raise ValueError(f"{path} is not a MuData: it has no group 'mod'.")
         groups = file["mod"]
         names = [str(m) for m in groups.attrs.get("mod-order", list(groups))]
         modalities = {m: _modality(groups[m], columns) for m in names}
         obsmap = {m: read_elem(node) for m, node in file["obsmap"].items()} if "obsmap" in file else {}
         axis = int(file.attrs.get("axis", 0))
         yield MuData(modalities, obs=_frame(file["obs"], columns), obsmap=obsmap, axis=axis)
+
+
+def check_h5mu(path: Path) -> None:
+    """Refuse a file that holds no MuData, before it is read.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    OSError
+        If the file is damaged.
+    ValueError
+        If the file is no MuData.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    if not h5py.is_hdf5(path):
+        raise ValueError(f"{path} is not an HDF5 file: write the MuData with `mdata.write('data.h5mu')`.")
+    try:
+        with h5py.File(path, "r") as file:
+            is_mudata = "mod" in file
+    except OSError as error:
+        raise OSError(f"{path} cannot be read: {error}") from error
+    if not is_mudata:
+        raise ValueError(f"{path} is not a MuData: it has no group 'mod'.")
 
 
 def _lazy_modality(adata: AnnData, columns: list[str]) -> AnnData:

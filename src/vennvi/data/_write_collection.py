@@ -18,6 +18,7 @@ from torch import Tensor
 from vennvi._files import atomic_folder
 from vennvi._keys import COLLECTION, data_key, mask_key
 from vennvi.data._annbatch import require_annbatch
+from vennvi.data._collection_root import open_root
 from vennvi.data._dataset import MuDataset, obs_rows
 from vennvi.data._lazy import lazy_mudata
 from vennvi.data._registry_json import to_json
@@ -153,20 +154,10 @@ def _check_target(out: Path, source: Path | str | None, overwrite: bool) -> None
         return
     if source is not None and out.resolve() in (Path(source).resolve(), *Path(source).resolve().parents):
         raise FileExistsError(f"{out} holds the data that are to be read, {source}: choose another name.")
-    if not (out.is_dir() and (is_collection(out) or not any(out.iterdir()))):
+    if not (out.is_dir() and (open_root(out) is not None or not any(out.iterdir()))):
         raise FileExistsError(
             f"{out} exists and is not a collection of vennvi's, so it is not overwritten: choose another name, or remove it."
         )
-
-
-def is_collection(folder: Path) -> bool:
-    """Whether a folder is a collection of vennvi's."""
-    import zarr
-
-    try:
-        return COLLECTION in zarr.open_group(folder, mode="r").attrs
-    except FileNotFoundError:  # what zarr says of a folder that is none of its own
-        return False
 
 
 def _parts(n_obs: int, size: int, rng: np.random.Generator | None) -> list[NDArray[np.int64]]:

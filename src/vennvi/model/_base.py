@@ -170,15 +170,15 @@ class SharedPrivateModel(
             self._check_modality_names(name, mapping)
         n_private = dict(n_private) if isinstance(n_private, Mapping) else dict.fromkeys(self.modalities, n_private)
         _check_sizes(n_shared, n_private, self.modalities)
-        positive = {"n_hidden": n_hidden, "n_layers": n_layers, "alignment_scale": alignment_scale}
-        others = {
+        above_zero = {"n_hidden": n_hidden, "n_layers": n_layers, "alignment_scale": alignment_scale}
+        zero_or_above = {
             "n_canonical": n_canonical,
             "alignment_weight": alignment_weight,
             "classification_weight": classification_weight,
             "private_kl_weight": private_kl_weight,
             **{f"modality_weights[{m!r}]": weight for m, weight in (modality_weights or {}).items()},
         }
-        _check_signs(positive, others)
+        _check_signs(above_zero, zero_or_above)
         if cross_private not in ("zeros", "prior"):
             raise ValueError(f"`cross_private` is {cross_private!r}: choose 'zeros' or 'prior'.")
         objective = type(self)._objective
@@ -361,9 +361,8 @@ class SharedPrivateModel(
                 check_obs_keys(mdata, argument, keys, modalities.get(argument))
         if unlabeled_category is not None and labels_key is None:
             raise ValueError("`unlabeled_category` needs `labels_key`.")
-        if unlabeled_category is not None and "source_registry" not in kwargs:
-            home = modalities.get("labels_key")
-            check_unlabeled((mdata if home is None else mdata[home]).obs[labels_key], unlabeled_category)
+        if unlabeled_category is not None and labels_key is not None and "source_registry" not in kwargs:
+            check_unlabeled(mdata, labels_key, modalities.get("labels_key"), unlabeled_category)
         nobody = ~np.any([presence(mdata, m, layer) for m, layer in layers.items()], axis=0)
         if nobody.any():
             logger.warning(
@@ -372,7 +371,7 @@ class SharedPrivateModel(
             )  # fmt: skip
 
         setup_method_args = cls._get_setup_method_args(**locals())
-        for local in ("nobody", "argument", "keys", "home"):
+        for local in ("nobody", "argument", "keys"):
             setup_method_args["setup_args"].pop(local, None)
         cls._create_modalities_attr_dict(modalities, setup_method_args)  # refuses unknown arguments
         manager = MuDataManager(setup_fields(mdata, setup_method_args["setup_args"]), setup_method_args)
@@ -389,10 +388,10 @@ def _check_sizes(n_shared: int, n_private: Mapping[str, int], modalities: Sequen
             raise ValueError(f"`{name}` is {value!r}: it must be a whole number, at least {smallest}.")
 
 
-def _check_signs(positive: Mapping[str, float], not_negative: Mapping[str, float]) -> None:
-    for name, value in positive.items():
+def _check_signs(above_zero: Mapping[str, float], zero_or_above: Mapping[str, float]) -> None:
+    for name, value in above_zero.items():
         if not value > 0:
             raise ValueError(f"`{name}` is {value!r}: it must be above 0.")
-    for name, value in not_negative.items():
+    for name, value in zero_or_above.items():
         if not value >= 0:
             raise ValueError(f"`{name}` is {value!r}: it must not be negative.")

@@ -46,7 +46,8 @@ class QueryMixin:
             If a column or a layer that the model reads is not there.
         ValueError
             If a modality's variables are not those of the setup, in their order; if the MuData is out of date; if a
-            column has missing values; if no modality of the model is there.
+            column has missing values or new categories; if no modality of the model, or no cell, is there; if backed data
+            would have to be copied.
         """
         if adata is None:
             adata = self.adata  # type: ignore[attr-defined]

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-#: What is read of a field by its position or code, and so has to be the same.
-_READ_BY_CODE = {
+#: Parts of a field's state that minibatches are read by, in positions or codes, and what to call them.
+_POSITIONS_AND_CODES = {
     "column_names": "variables",
     "categorical_mapping": "categories",
     "mappings": "categories",
@@ -39,15 +39,15 @@ def check_same_setup(registry: Mapping, given: Mapping, what: str, *, but: Colle
     for key, field in registry["field_registries"].items():
         if key in but:
             continue
-        name, mapping = _name(key, field), field["state_registry"]
+        name, state = _name(key, field), field["state_registry"]
         if key not in theirs:
             raise ValueError(f"`{what}` has no {name}, which the model was set up with: write the collection with it.")
-        for part, of_what in _READ_BY_CODE.items():
-            if part in mapping and not _equal(mapping[part], theirs[key]["state_registry"].get(part, ())):
+        for part, of_what in _POSITIONS_AND_CODES.items():
+            if part in state and not _equal(state[part], theirs[key]["state_registry"].get(part, ())):
                 raise ValueError(
                     f"The {of_what} of {name} in `{what}` are not those that the model was made for, in their order."
                 )
-        if not mapping and theirs[key]["state_registry"]:  # covariates of which the model has none
+        if not state and theirs[key]["state_registry"]:  # covariates of which the model has none
             raise ValueError(f"`{what}` has {name}, which the model was not set up with.")
 
 

@@ -114,7 +114,7 @@ class SplitNamesMixin:
         self._find_split()
 
     @classmethod
-    def load(cls, dir_path, adata=None, *args, **kwargs):
+    def load(cls, dir_path, adata=None, accelerator="auto", device="auto", prefix=None, *args, **kwargs):
         """Load a model, as :meth:`scvi.model.base.BaseModelClass.load`.
 
         Cells of ``adata`` count as trained on or held out by their names, in whatever order they come; cells with other
@@ -122,8 +122,8 @@ class SplitNamesMixin:
 
         Parameters
         ----------
-        dir_path, adata, *args, **kwargs
-            As in scvi-tools; the others are ``accelerator``, ``device``, ``prefix`` and ``backup_url``.
+        dir_path, adata, accelerator, device, prefix, *args, **kwargs
+            As in scvi-tools, ``backup_url`` among the others.
 
         Raises
         ------
@@ -131,10 +131,10 @@ class SplitNamesMixin:
             If ``adata`` is not organised as the data that the model was set up with, its variables in their order.
         """
         if isinstance(adata, MuData) and Path(dir_path).is_dir():
-            registry = BaseModelClass.load_registry(dir_path, kwargs.get("prefix", args[2] if len(args) > 2 else None))
+            registry = BaseModelClass.load_registry(dir_path, prefix)
             check_mudata(adata)
             check_modalities(adata, registry["setup_args"]["layers"])
             check_as_set_up(adata, registry, list(registry["setup_args"]["layers"]))
-        model = super().load(dir_path, adata, *args, **kwargs)  # type: ignore[misc]
+        model = super().load(dir_path, adata, accelerator, device, prefix, *args, **kwargs)  # type: ignore[misc]
         model._find_split()
         return model

@@ -169,19 +169,19 @@ def check_obs_keys(
             )
 
 
-def check_unlabeled(labels: pd.Series, category: object) -> None:
-    """Refuse a label for "not known" that is of another type than the labels.
+def check_unlabeled(mdata: MuData, key: str, modality: str | None, category: object) -> None:
+    """Refuse a label for "not known" that is of another type than the labels, in the global obs or in a modality's own.
 
     Raises
     ------
     ValueError
         If it is a label only as a string.
     """
-    values = labels.dropna().unique()
+    values = (mdata if modality is None else mdata[modality]).obs[key].dropna().unique()
     if category not in values and str(category) in map(str, values):
         raise ValueError(
-            f"`unlabeled_category` is {category!r}, but the labels in {labels.name!r} are of another type: make them strings, "
-            f"`mdata.obs[{labels.name!r}].astype(str)`."
+            f"`unlabeled_category` is {category!r}, but the labels in {key!r} are of another type: make them strings, "
+            f"`mdata.obs[{key!r}].astype(str)`."
         )
 
 
