@@ -16,7 +16,7 @@ import mudata
 import numpy as np
 import pandas as pd
 import scvi
-from sklearn.metrics import roc_auc_score
+from scipy.stats import mannwhitneyu
 
 import vennvi
 
@@ -60,8 +60,9 @@ def auc(latents: np.ndarray, driver: str, cells: np.ndarray) -> list[float]:
     truth = drivers[driver].to_numpy()[cells][known]
     if len(np.unique(truth)) < 2:
         return [np.nan] * latents.shape[1]
-    scores = [roc_auc_score(truth, column) for column in latents[known].T]
-    return [max(score, 1 - score) for score in scores]
+    pairs_won = mannwhitneyu(latents[known][truth], latents[known][~truth], method="asymptotic").statistic
+    scores = pairs_won / (truth.sum() * (~truth).sum())
+    return np.maximum(scores, 1 - scores).tolist()
 
 
 spaces = {"shared": model.get_latent_representation(indices=held_out)}
