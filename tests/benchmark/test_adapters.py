@@ -145,6 +145,27 @@ def test_scvi_peers_are_read_on_all_cells(name, kind, spaces, count_data):
     assert np.isfinite(evaluate(fit, data)["value"]).all()
 
 
+@pytest.mark.parametrize("rank", [2, 4])
+def test_canonical_variates_of_a_view_of_lower_rank(rank):
+    """As of proteins, whose centred log-ratios sum to 0: there are no more variates than the rank."""
+    rng = np.random.default_rng(0)
+    factor = rng.normal(size=(300, rank))
+    wide = np.hstack([factor, np.zeros((300, 10 - rank))]) + rng.normal(size=(300, 10))
+    narrow = factor + rng.normal(size=(300, rank))
+    views = {"a": named(wide, "a"), "b": named(np.hstack([narrow, -narrow.sum(axis=1, keepdims=True)]), "b")}
+    real = dict.fromkeys(views, "real")
+    data = BenchmarkData(MuData(views), np.arange(200), np.arange(200, 300), kinds=real, likelihoods=real)
+    fit = MODELS["PCA+CCA"].adapter.fit(
+        data, dataclasses.replace(LATENTS, n_shared=6), SETTINGS, seed=0, supervised=False
+    )
+    assert {space.shape[1] for space in fit.spaces.values()} == {rank}
+
+    a, b = (np.linalg.qr(view[:200] - view[:200].mean(axis=0)).Q for view in (wide, narrow))
+    expected = np.linalg.svd(a.T @ b, compute_uv=False)
+    found = np.corrcoef(fit.spaces["shared:a"][:200], fit.spaces["shared:b"][:200], rowvar=False)
+    np.testing.assert_allclose(np.diag(found, k=rank), expected, atol=1e-6)
+
+
 def test_mofa_projection_is_the_posterior_mean():
     rng = np.random.default_rng(0)
     weights = {"a": rng.normal(size=(6, 2)), "b": rng.normal(size=(4, 2))}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 
 import joblib
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from vennvi.benchmark import OtherResultsError, cells_of, get_model, run
+from vennvi.benchmark._preflight import CannotStartError
 from vennvi.benchmark._results import read_frame, write_atomically
 from vennvi.benchmark._run import _threads_per_job
 
@@ -89,6 +91,49 @@ def test_a_failing_cell_is_a_row_with_its_reason(tiny, truth, tmp_path):
     assert again.adapter.n_fits == 1
     assert set(results["status"]) == {"ok"}
     assert not list((tmp_path / "cells").glob("*.log"))
+
+
+def test_what_the_environment_lacks_is_no_result(tiny, truth, tmp_path):
+    def absent(**_):
+        raise FileNotFoundError("Set VENNVI_DATA.")
+
+    out = tmp_path / "out"
+    with pytest.raises(FileNotFoundError, match="VENNVI_DATA"):
+        run(dataclasses.replace(tiny, build=absent), out, models=[truth()], progress=False)
+    with pytest.raises(CannotStartError, match="no accelerator 'banana': choose auto, gpu, cpu"):
+        run(tiny.restrict(accelerator="banana"), out, models=[truth()], progress=False)
+    assert not out.exists()
+
+
+def test_an_unreadable_cell_is_run_again(tiny, truth, tmp_path):
+    whole = run(tiny, tmp_path, models=[truth()], progress=False)
+    path = min((tmp_path / "cells").glob("*.csv"))
+    path.write_text("")
+    again = truth()
+    results = run(tiny, tmp_path, models=[again], progress=False)
+    assert again.adapter.n_fits == 1
+    pd.testing.assert_frame_equal(results.drop(columns=VOLATILE), whole.drop(columns=VOLATILE))
+
+
+def test_an_empty_folder_is_free(tiny, truth, tmp_path):
+    run(dataclasses.replace(tiny, conditions=()), tmp_path, models=[truth()], progress=False)
+    run(tiny.restrict(max_epochs=7), tmp_path, models=[truth()], progress=False)
+    with pytest.raises(OtherResultsError, match="max_epochs 7, not 8"):
+        run(tiny.restrict(max_epochs=8), tmp_path, models=[truth()], progress=False)
+
+
+def test_an_interruption_of_a_training_is_one_of_the_run(tiny, tmp_path, monkeypatch):
+    """Lightning leaves the interpreter instead, deaf to further interruptions."""
+    from vennvi.train import SharedPrivateTrainingPlan
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SharedPrivateTrainingPlan, "training_step", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, tmp_path, models=[get_model("MVAE")], progress=False)
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_a_model_that_cannot_run_is_shown_as_such(tiny, truth, refusing, tmp_path):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import threading
+from concurrent.futures import Future
 from multiprocessing import Pipe
 
 import numpy as np
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 import vennvi
 from vennvi.benchmark import CannotRun, OtherResultsError
+from vennvi.benchmark._preflight import CannotStartError
 from vennvi.benchmark.cli import app
 from vennvi.benchmark.speed import (
     CONTESTANTS,
@@ -46,6 +48,7 @@ from vennvi.benchmark.speed._profile import CATEGORIES, category_of, seconds_by_
 from vennvi.benchmark.speed._race import COLUMNS, MACHINE
 from vennvi.benchmark.speed._report import write_report
 from vennvi.benchmark.speed._results import COLUMNS as COLUMNS_ON_DISK
+from vennvi.benchmark.speed._results import is_complete, race_path
 from vennvi.benchmark.speed._run import n_threads
 from vennvi.benchmark.speed._summary import growth_ratio, profile_of, round_ratios, summarise_speed
 from vennvi.benchmark.speed._table import _quality
@@ -615,6 +618,9 @@ def test_growth_takes_turns_with_itself(tmp_path):
     assert (growth.loc[growth["axis"] == "cells", "n_obs"] == list(cells.quick_values)).all()
     assert "## Growth" in (tmp_path / "table.md").read_text()
     assert "yes" not in set(verdicts["met"])  # the target is about more cells than these
+    path = race_path(tmp_path, cells.race("VennVI"), "1")
+    assert is_complete(path, ["VennVI"], cells.workloads(quick=True), 1, retry=False)
+    assert not is_complete(path, ["VennVI"], cells.workloads(quick=False), 1, retry=False)
 
 
 @pytest.mark.slow
@@ -679,6 +685,8 @@ def test_deviances_are_compared_at_the_longest_training():
         columns=["task", "model", "epochs", "seed", "status", "seconds", "value"],
     )
     assert quality.EQUAL.deviance_ratio(rows, "VennVI-quarter") == pytest.approx(1.01)
+    failed = rows.iloc[:1].assign(seed=1, status="failed")
+    assert np.isnan(quality.EQUAL.deviance_ratio(pd.concat([rows, failed]), "VennVI-quarter"))
 
 
 def test_a_training_is_timed_and_read(tiny):
@@ -690,6 +698,51 @@ def test_a_training_is_timed_and_read(tiny):
     assert row["seconds"] > 0
     assert row["value"] > 0.8
     assert quality.train_and_read(task, "TOTALVI", 1, 0)["status"] == "cannot"
+
+
+class Here:
+    """A pool that works in this process."""
+
+    def __init__(self, **_):
+        pass
+
+    __enter__ = lambda self: self  # noqa: E731
+    __exit__ = lambda *_: None  # noqa: E731
+
+    def submit(self, function, *args):
+        future = Future()
+        try:
+            future.set_result(function(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def test_trainings_are_reported_without_races_and_absent_data_are_no_result(tiny, tmp_path, monkeypatch):
+    task = quality.QualityTask(
+        "t", "t", tiny, "low", tiny.latents[0], ("shared", "y", "auc_test"), ("VennVI", "TOTALVI"), (1,), 0.5
+    )
+    monkeypatch.setattr(quality, "ProcessPoolExecutor", Here)
+    for module in ("_run", "_table"):
+        monkeypatch.setattr(f"vennvi.benchmark.speed.{module}.TASKS", (task,))
+
+    def absent(**_):
+        raise FileNotFoundError("Set VENNVI_DATA.")
+
+    elsewhere = dataclasses.replace(task, experiment=dataclasses.replace(tiny, build=absent))
+    with pytest.warns(UserWarning, match=r"Left out: VennVI at t. Set VENNVI_DATA."):
+        assert quality.run_quality([(elsewhere, 1, 0, "VennVI")], tmp_path).empty
+    _, results = run_speed(tmp_path, workloads=[], threads=["1"], models=["VennVI", "TOTALVI"])
+    assert results.empty
+    assert set(pd.read_csv(tmp_path / "quality.csv")["status"]) == {"ok", "cannot"}
+    text = (tmp_path / "table.md").read_text()
+    assert "0.5 is reached: VennVI in" in text
+    assert "cannot run at t: " in text
+    with pytest.raises(CannotStartError, match=r"nothing to run: VennVI take part in none"):
+        run_speed(tmp_path / "none", workloads=[], models=["VennVI"], quality=False)
+    with pytest.raises(CannotStartError, match="no accelerator 'banana'"):
+        run_speed(tmp_path / "none", accelerator="banana")
+    assert not (tmp_path / "none").exists()
 
 
 # ------------------------------------------------------------------------------------------------------------ CLI

@@ -146,7 +146,7 @@ def claim_folder(out: Path, experiment: Experiment) -> None:
     """
     path = out / "experiment.json"
     ours = json.loads(json.dumps(experiment.fingerprint()))
-    if path.exists():
+    if path.exists() and any((out / "cells").glob("*.csv")):
         theirs = json.loads(path.read_text(encoding="utf-8"))
         differences = list(_differences(theirs, ours))
         if differences:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import time
 import traceback
 import warnings
@@ -18,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from vennvi.benchmark._data import CannotRun
 from vennvi.benchmark._evaluate import evaluate
 from vennvi.benchmark._experiment import Cell, Experiment, cells_of
+from vennvi.benchmark._preflight import check_accelerator, check_data
 from vennvi.benchmark._progress import Progress
 from vennvi.benchmark._report import write_report
 from vennvi.benchmark._results import (
@@ -67,17 +69,20 @@ def run(
     ------
     OtherResultsError
         If the folder holds results with other settings.
+    FileNotFoundError
+        If the data are not there.
     ValueError
-        If ``jobs`` is less than 1, or a model is unknown.
+        If ``jobs`` is less than 1, a model is unknown, or the accelerator is not there.
     """
     if jobs < 1:
         raise ValueError(f"jobs is the number of processes, at least 1, not {jobs}.")
     out = Path(out)
     chosen = tuple(models) if models is not None else tuple(get_model(name) for name in experiment.models)
     by_name = {model.name: model for model in chosen}
-    claim_folder(out, experiment)
     cells = list(cells_of(experiment, chosen))
-    missing = [cell for cell in cells if _is_missing(cell_path(out, cell), retry)]
+    missing = missing_cells(experiment, chosen, out, retry=retry)
+    check_can_run(experiment, missing)
+    claim_folder(out, experiment)
     n_threads = _threads_per_job(jobs)
     tasks = [(experiment, cell, by_name[cell.model], out, n_threads) for cell in missing]
     try:
@@ -89,6 +94,18 @@ def run(
         if len(results):
             write_report(experiment, results, out)
     return results
+
+
+def missing_cells(experiment: Experiment, models: Sequence[Model], out: Path, *, retry: bool) -> list[Cell]:
+    """Cells without results in the folder; with ``retry`` also those that failed or could not run."""
+    return [cell for cell in cells_of(experiment, models) if _is_missing(cell_path(out, cell), retry)]
+
+
+def check_can_run(experiment: Experiment, missing: Sequence[Cell]) -> None:
+    """Check that what is missing can be run here: a mistake of the environment is no result, and is not kept as one."""
+    if missing:
+        check_accelerator(experiment.settings.accelerator)
+        check_data(experiment, missing[0])
 
 
 def run_cell(experiment: Experiment, cell: Cell, model: Model) -> tuple[pd.DataFrame, str]:
@@ -103,6 +120,9 @@ def run_cell(experiment: Experiment, cell: Cell, model: Model) -> tuple[pd.DataF
     except CannotRun as reason:
         frame = cell_frame(experiment, cell, pd.DataFrame(), status="cannot", seconds=0.0, reason=str(reason))
         return frame, ""
+    except SystemExit as error:  # what Lightning makes of an interruption, after which it would hear of no other
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from error
     except Exception as error:
         message = " ".join(f"{type(error).__name__}: {error}".split())
         seconds = time.perf_counter() - start
@@ -126,7 +146,12 @@ def _run_and_write(experiment: Experiment, cell: Cell, model: Model, out: Path, 
 def _is_missing(path: Path, retry: bool) -> bool:
     if not path.exists():
         return True
-    return retry and read_frame(path)["status"].iloc[0] != "ok"
+    try:
+        status = read_frame(path)["status"].iloc[0]
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, KeyError, IndexError):
+        path.unlink()  # cut short, by a full disk for instance
+        return True
+    return retry and status != "ok"
 
 
 def _in_parallel(tasks: Sequence[tuple], jobs: int, n_threads: int) -> Iterator[pd.DataFrame]:

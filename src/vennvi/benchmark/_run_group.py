@@ -10,7 +10,7 @@ import pandas as pd
 from vennvi.benchmark._experiment import Experiment
 from vennvi.benchmark._group import Group
 from vennvi.benchmark._results import claim_folder, merge_cells, write_atomically
-from vennvi.benchmark._run import run
+from vennvi.benchmark._run import check_can_run, missing_cells, run
 from vennvi.benchmark._target import Target, Verdict, judge
 from vennvi.benchmark._target_table import target_report
 from vennvi.benchmark.adapters import Model, get_model
@@ -54,8 +54,10 @@ def run_group(
     ------
     OtherResultsError
         If the folder of a member holds results with other settings; nothing has been run then.
+    FileNotFoundError
+        If the data of a member are not there; nothing has been run then.
     ValueError
-        If ``jobs`` is less than 1, or a model is unknown.
+        If ``jobs`` is less than 1, a model is unknown, or the accelerator is not there.
     """
     out = Path(out)
     chosen = [model.name for model in models] if models is not None else None
@@ -65,14 +67,18 @@ def run_group(
         parts[member.name] = member.part(quick=quick).restrict(
             models=group.models_of(member, chosen), n_seeds=n_seeds, max_epochs=max_epochs, accelerator=accelerator
         )
+    models_of = {
+        name: [by_name.get(model) or get_model(model) for model in part.models] for name, part in parts.items()
+    }
     folders = {name: out / part.name for name, part in parts.items()}
+    for name, part in parts.items():
+        check_can_run(part, missing_cells(part, models_of[name], folders[name], retry=retry))
     for name, part in parts.items():
         claim_folder(folders[name], part)
     try:
         for name, part in parts.items():
-            own = [by_name.get(model) or get_model(model) for model in part.models]
-            if own:
-                run(part, folders[name], models=own, jobs=jobs, retry=retry, progress=progress)
+            if models_of[name]:
+                run(part, folders[name], models=models_of[name], jobs=jobs, retry=retry, progress=progress)
     finally:  # what an interrupted run has finished is reported too
         results = {name: merge_cells(folders[name], part) for name, part in parts.items()}
         compared = {m.name: [name for name in m.models if name != group.subject] for m in group.members}

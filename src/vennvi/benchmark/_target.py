@@ -110,16 +110,16 @@ class Verdict:
     target: Target
     found: Spread
     n_failed: int
-    """Seeds of the subject that failed, and are in no number."""
+    """Seeds of the subject that failed, and are in no number: whether the target is met is not known."""
     bound: Bound | None
-    """``None`` if a model that may set it has not been run."""
+    """``None`` if a model that may set it has not been run, or failed at a seed."""
     best_other: Bound | None
     """Best of the other models by the same reading; ``None`` if there is none."""
 
     @property
     def shortfall(self) -> float:
         """By how much the target is missed; 0 or less if it is met; NaN if that is not known."""
-        if self.bound is None or not self.found.n:
+        if self.bound is None or not self.found.n or self.n_failed:
             return np.nan
         sign = 1.0 if self.target.direction == "≥" else -1.0
         return sign * (self.bound.value - self.found.median)
@@ -150,6 +150,7 @@ def judge(target: Target, results: pd.DataFrame, subject: str, others: Sequence[
         & ~results["supervised"].astype(bool)
     ]
     broken = rows[(rows["model"] == subject) & (rows["status"] != "ok")]
+    finished = rows[rows["status"] == "ok"]
     bounds = [_bound(bound, target, rows, others) for bound in target.bounds]
     known = [bound for bound in bounds if bound is not None]
     return Verdict(
@@ -157,7 +158,7 @@ def judge(target: Target, results: pd.DataFrame, subject: str, others: Sequence[
         found=_over_seeds(rows, subject, target.reading, target.reading.space),
         n_failed=broken["seed"].nunique(),
         bound=target.best(known, key=lambda bound: bound.value) if len(known) == len(bounds) else None,
-        best_other=_bound(Reference(), target, rows, [name for name in others if name in set(rows["model"])]),
+        best_other=_bound(Reference(), target, finished, [name for name in others if name in set(finished["model"])]),
     )
 
 
@@ -165,7 +166,8 @@ def _bound(bound: float | Reference, target: Target, rows: pd.DataFrame, others:
     if not isinstance(bound, Reference):
         return Bound(bound)
     space, models = bound.space or target.reading.space, bound.models or tuple(others)
-    if not set(models) <= set(rows["model"]):
+    failed = rows.loc[rows["status"] == "failed", "model"]
+    if not set(models) <= set(rows["model"]) - set(failed):
         return None
     medians = {model: _over_seeds(rows, model, target.reading, space).median for model in models}
     # a model that ran but has no such space sets no bound

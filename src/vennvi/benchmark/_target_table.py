@@ -27,7 +27,7 @@ def target_report(group: Group, verdicts: Sequence[Verdict], results: pd.DataFra
     subject = label_of((group.subject, False))
     n_met = sum(verdict.met is True for verdict in verdicts)
     n_unknown = sum(verdict.met is None for verdict in verdicts)
-    unknown = f" {n_unknown} cannot be told: something they need has not been run." if n_unknown else ""
+    unknown = f" {n_unknown} cannot be told: something they need has not been run, or failed." if n_unknown else ""
     lines = [
         f"# {group.name}",
         "",

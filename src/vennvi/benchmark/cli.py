@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +12,14 @@ import pandas as pd
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from vennvi.benchmark._preflight import CannotStartError
 from vennvi.benchmark._results import OtherResultsError
 from vennvi.benchmark._run import run as run_experiment
 from vennvi.benchmark._run_group import run_group
-from vennvi.benchmark.adapters import MODELS, get_model
+from vennvi.benchmark.adapters import MODELS, Model, get_model
 from vennvi.benchmark.experiments import EXPERIMENTS, get_experiment
 from vennvi.benchmark.groups import GROUPS
 from vennvi.benchmark.speed.cli import SPEED, run_from_command_line, speed_table
@@ -147,12 +149,12 @@ def run(
                     f"{name} is a group, which sets conditions, latents, supervision and minibatches itself: leave out "
                     "--conditions, --latents, --supervised and --batch-size, or run one experiment."
                 )
-            chosen = [get_model(model) for model in _split(models) or GROUPS[name].models]
+            chosen = _models(models, GROUPS[name].models)
         else:
             experiment = get_experiment(name)
             if quick:
                 experiment = experiment.quickened()
-            chosen = [get_model(model) for model in _split(models) or experiment.models]
+            chosen = _models(models, experiment.models)
             experiment = experiment.restrict(
                 models=[model.name for model in chosen],
                 conditions=_split(conditions),
@@ -192,21 +194,28 @@ def run(
         written = ", ".join(str(folder / name) for name in ("table.md", "figure.png", "summary.csv", "results.csv"))
         logs = f"{folder / 'table.md'} and {folder / 'cells'}/*.log"
     if n_failed := _n_failed(results):
-        console.print(f"[yellow]{n_failed} runs failed; see the end of {logs}.")
+        console.print(f"[yellow]{n_failed} runs failed; see the end of {logs}. With --retry they are run again.")
     console.print(written)
+    if n_failed and not (results["status"] == "ok").any():
+        raise typer.Exit(1)
 
 
 @contextlib.contextmanager
 def _explained(console: Console, folder: Path) -> Iterator[None]:
-    """Say what to do about an occupied folder or an interruption, without a traceback."""
+    """Say what to do about an occupied folder, absent data or an interruption, without a traceback."""
     try:
         yield
-    except OtherResultsError as error:
-        console.print(f"[red]{error}")
+    except (OtherResultsError, CannotStartError, FileNotFoundError) as error:
+        console.print(f"[red]{escape(str(error))}")
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         console.print(f"Interrupted: what is finished is in {folder}; the same command goes on from there.")
         raise typer.Exit(130) from None
+
+
+def _models(named: str | None, default: Sequence[str]) -> list[Model]:
+    """Models by name, however they are written, each once."""
+    return list({model.name: model for model in map(get_model, _split(named) or default)}.values())
 
 
 def _n_failed(results: pd.DataFrame) -> int:
@@ -214,4 +223,10 @@ def _n_failed(results: pd.DataFrame) -> int:
 
 
 def _split(text: str | None) -> list[str] | None:
-    return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None
+    """Parts between commas, each once, in their order."""
+    if text is None:
+        return None
+    parts = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not parts:
+        raise typer.BadParameter("An option that is a list, with commas, must name something; leave it out for all.")
+    return parts

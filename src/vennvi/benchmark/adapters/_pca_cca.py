@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from vennvi.benchmark._data import BenchmarkData
@@ -49,20 +50,26 @@ class PCACCAAdapter:
         refuse_labels(supervised, "PCA+CCA")
         scores, blocks = {}, []
         for m in data.modalities:
-            view = scaled_view(data, m)
-            n_varying = int((view[data.train].std(axis=0) > 0).sum())
-            n_components = max(1, min(self.max_components, len(data.train) // 5, n_varying))
-            pca = PCA(n_components, whiten=True, svd_solver="auto", random_state=seed).fit(view[data.train])
-            scores[m] = pca.transform(view)
+            scores[m] = self._whitened_scores(scaled_view(data, m), data.train, seed)
             blocks.append(scores[m][data.train])
         _, _, directions = np.linalg.svd(np.concatenate(blocks, axis=1), full_matrices=False)
-        n_variates = max(latents.n_shared, self.min_variates)
+        n_variates = min(max(latents.n_shared, self.min_variates), *(block.shape[1] for block in blocks))
         rotations = np.split(directions.T, np.cumsum([b.shape[1] for b in blocks])[:-1], axis=0)
         variates = {}
         for m, rotation in zip(data.modalities, rotations, strict=True):
             projected = scores[m] @ rotation[:, :n_variates]
             sd = projected[data.train].std(axis=0)
-            variates[m] = projected / np.where(sd > 1e-8, sd, 1.0)
+            variates[m] = projected / np.where(sd > 1e-8, sd, 1.0)  # a view that others share nothing with stays 0
         spaces = {"shared": np.mean(list(variates.values()), axis=0)}
         spaces |= {shared_space(m): v for m, v in variates.items()}
         return Fit(spaces)
+
+    def _whitened_scores(self, view: NDArray[np.float64], train: NDArray[np.intp], seed: int) -> NDArray[np.float64]:
+        """Leading principal components of all rows, of variance 1 in the training rows; none that is rounding error.
+
+        Centred log-ratios of a cell sum to 0, so there is a component less than there are proteins.
+        """
+        n_components = min(self.max_components, max(len(train) // 5, 1), view.shape[1])
+        pca = PCA(n_components, whiten=True, svd_solver="auto", random_state=seed).fit(view[train])
+        rank = int((pca.explained_variance_ > 1e-10 * pca.explained_variance_[0]).sum())
+        return pca.transform(view)[:, : max(rank, 1)]

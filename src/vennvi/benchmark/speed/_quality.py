@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -68,7 +69,9 @@ class QualityTask:
     quick_epochs: tuple[int, ...] = field(default=(2,))
 
     def seconds(self, rows: pd.DataFrame, model: str) -> float:
-        """Least seconds of a length of training whose median over seeds reaches the level; NaN if none does."""
+        """Least seconds of a length of training whose median over seeds reaches the level; NaN if none does, or one failed."""
+        if self._failed(rows, model):
+            return np.nan
         own = self._of(rows, model).groupby("epochs")[["seconds", "value"]].median()
         reached = own[own["value"] >= (np.inf if self.level is None else self.level)]
         return float(reached["seconds"].min()) if len(reached) else np.nan
@@ -76,19 +79,27 @@ class QualityTask:
     def deviance_ratio(self, rows: pd.DataFrame, model: str) -> float:
         """Held-out deviance of a model that is trained in another way over the plain one's, at the longest training.
 
-        The median over seeds.
+        The median over seeds; NaN if a training failed.
         """
-        plain, other = (
-            self._of(rows, name).set_index(["epochs", "seed"])["value"] for name in (variant_of(model)[0], model)
-        )
+        names = (variant_of(model)[0], model)
+        if any(self._failed(rows, name) for name in names):
+            return np.nan
+        plain, other = (self._of(rows, name).set_index(["epochs", "seed"])["value"] for name in names)
         ratio = ((1 - other) / (1 - plain)).dropna()
         if ratio.empty:
             return np.nan
         return float(ratio.xs(max(ratio.index.get_level_values("epochs")), level="epochs").median())
 
+    def _failed(self, rows: pd.DataFrame, model: str) -> bool:
+        own = (rows["task"] == self.name) & (rows["model"] == model)
+        return bool((own & (rows["status"] == "failed")).any())
+
     def _of(self, rows: pd.DataFrame, model: str) -> pd.DataFrame:
         return rows[(rows["task"] == self.name) & (rows["model"] == model) & (rows["status"] == "ok")]
 
+
+#: A task, and the epochs, seed and model of one of its trainings.
+Training = tuple[QualityTask, int, int, str]
 
 RECOVERED = QualityTask(
     name="gp-recovery",
@@ -157,35 +168,33 @@ class _Trained:
 
 
 def run_quality(
-    tasks: Sequence[QualityTask],
+    trainings: Sequence[Training],
     out: Path,
     *,
-    models: Sequence[str] | None = None,
-    quick: bool = False,
     retry: bool = False,
     said: Callable[[str], None] = lambda _: None,
 ) -> pd.DataFrame:
-    """Run what is missing of the trainings, one after another in a process of one thread; all rows in the folder.
-
-    Seeds are the outer loop and models the inner one, so that neighbours in time are what is compared.
-    """
+    """Run what is missing of the trainings, one after another in a process of one thread; all rows in the folder."""
     folder = out / "quality"
     with _environment(1):
         pool = ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
         with pool:
-            for task, epochs, seed, name in _cells(tasks, models, quick):
+            for task, epochs, seed, name in trainings:
                 path = folder / f"{task.name}__{name}__{epochs}__{seed}.csv"
                 if path.exists() and not (retry and pd.read_csv(path)["status"].iloc[0] != "ok"):
                     continue
                 said(f"{task.name}: {name}, {epochs} epochs, seed {seed}")
-                row = pool.submit(train_and_read, task, name, epochs, seed).result()
+                try:
+                    row = pool.submit(train_and_read, task, name, epochs, seed).result()
+                except FileNotFoundError as error:  # no result: the next run tries again
+                    warnings.warn(f"Left out: {name} at {task.name}. {error}", UserWarning, stacklevel=2)
+                    continue
                 write_frame(path, pd.DataFrame([row])[list(COLUMNS)])
     return read_quality(out)
 
 
-def _cells(
-    tasks: Sequence[QualityTask], models: Sequence[str] | None, quick: bool
-) -> Iterator[tuple[QualityTask, int, int, str]]:
+def trainings_of(tasks: Sequence[QualityTask], models: Sequence[str] | None, *, quick: bool) -> Iterator[Training]:
+    """Trainings of the tasks: seeds are the outer loop and models the inner one, so that neighbours in time are compared."""
     for task in tasks:
         for seed in range(1 if quick else task.n_seeds):
             for epochs in task.quick_epochs if quick else task.epochs:
@@ -195,15 +204,17 @@ def _cells(
 
 
 def train_and_read(task: QualityTask, model: str, epochs: int, seed: int) -> Mapping[str, Any]:
-    """One training, as a row."""
+    """One training, as a row; ``FileNotFoundError`` if the published data are not there."""
     experiment = task.experiment.restrict(max_epochs=epochs)
     cell = Cell(experiment.name, task.condition, model, task.latents, seed, supervised=False)
     seconds, value, status, reason = np.nan, np.nan, "ok", ""
     with silence(), _threads(1):
         try:
             seconds, value = _seconds_and_value(experiment, cell, task.reading)
-        except (CannotRun, FileNotFoundError) as error:
+        except CannotRun as error:
             status, reason = "cannot", str(error)
+        except FileNotFoundError:
+            raise
         except Exception as error:
             status, reason = "failed", " ".join(f"{type(error).__name__}: {error}".split())
     return {

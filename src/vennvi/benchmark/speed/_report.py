@@ -35,6 +35,8 @@ def write_report(
             write_frame(out / f"{name}.csv", frame)
     text = speed_report(results, summary, targets, profile, growth, quality, ran, quick=quick)
     write_atomically(out / "table.md", text)
+    if results.empty:  # trainings only
+        return targets
     temporary = out / f".figure.{os.getpid()}.png"
     draw_speed(summary, growth, ran).savefig(temporary)
     os.replace(temporary, out / "figure.png")

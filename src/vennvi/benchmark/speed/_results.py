@@ -79,12 +79,16 @@ def read_races(out: Path, order: Sequence[str] = ()) -> pd.DataFrame:
     )
 
 
-def is_complete(path: Path, models: Iterable[str], repeats: int, *, retry: bool) -> bool:
-    """Whether a race on disk has all these contestants and rounds enough; with ``retry``, also that none failed."""
+def is_complete(path: Path, models: Sequence[str], workloads: Sequence[Workload], repeats: int, *, retry: bool) -> bool:
+    """Whether a race on disk has all these contestants at all these workloads, and rounds enough.
+
+    With ``retry``, also that none failed.
+    """
     if not path.exists():
         return False
     frame = read_race(path)
-    if not set(models) <= set(frame["model"]):
+    entered = set(zip(frame["model"], frame["workload"], strict=True))
+    if not {(model, workload.name) for model in models for workload in workloads} <= entered:
         return False
     ran = frame[(frame["quantity"] == "seconds") & (frame["status"] == "ok")]
     if len(ran) and ran.groupby(["model", "workload"])["round"].max().min() < repeats:
@@ -110,7 +114,7 @@ def claim(out: Path, workloads: Sequence[Workload], accelerator: str) -> None:
         "accelerator": accelerator,
         "workloads": {workload.name: json.loads(json.dumps(workload.fingerprint())) for workload in workloads},
     }
-    if path.exists():
+    if path.exists() and any(out.glob("*/*.csv")):
         theirs = json.loads(path.read_text(encoding="utf-8"))
         differences = list(_differences(theirs, ours))
         if differences:

@@ -9,11 +9,12 @@ from pathlib import Path
 import joblib
 import pandas as pd
 
+from vennvi.benchmark._preflight import CannotStartError, check_accelerator
 from vennvi.benchmark.speed._contestant import Contestant
 from vennvi.benchmark.speed._contestants import CONTESTANTS, get_contestant
 from vennvi.benchmark.speed._data import write_data
 from vennvi.benchmark.speed._growth import GROWING, axes_named
-from vennvi.benchmark.speed._quality import TASKS, read_quality, run_quality
+from vennvi.benchmark.speed._quality import TASKS, read_quality, run_quality, trainings_of
 from vennvi.benchmark.speed._race import MACHINE, Course, Entry, Launch, run_race
 from vennvi.benchmark.speed._report import write_report
 from vennvi.benchmark.speed._results import claim, is_complete, models_in, race_path, read_races, write_race
@@ -82,7 +83,8 @@ def run_speed(
     OtherResultsError
         If the folder holds timings of other sizes; nothing has been run then.
     ValueError
-        If a contestant is unknown, or a number of threads is not one.
+        If a contestant is unknown, a number of threads is not one, the accelerator is not there, or there is nothing to
+        run.
     """
     out = Path(out)
     counts = {name: n_threads(name) for name in threads}
@@ -94,7 +96,9 @@ def run_speed(
         for workload in (WORKLOADS.values() if workloads is None else workloads)
     ]
     grown = [(axis, axis.workloads(quick=quick)) for axis in axes_named(growth)]
-    claim(out, [*plain, *(workload for _, points in grown for workload in points)], accelerator)
+    check_accelerator(accelerator)
+    tasks = TASKS if quality and "1" in counts and accelerator == "cpu" else ()
+    trainings = list(trainings_of(tasks, chosen, quick=quick))
 
     races: list[tuple[str, list[Workload], list[str]]] = []
     for workload in plain:
@@ -103,6 +107,12 @@ def run_speed(
             races.append((workload.name, [workload], names))
     for axis, points in grown:
         races += [(axis.race(name), points, [name]) for name in GROWING if chosen is None or name in chosen]
+    if not races and not trainings:
+        raise CannotStartError(
+            f"There is nothing to run: {', '.join(chosen or ())} take part in none of the workloads, growth curves and "
+            "trainings that were chosen."
+        )
+    claim(out, [*plain, *(workload for _, points in grown for workload in points)], accelerator)
     try:
         with tempfile.TemporaryDirectory() as folder:
             for race, points, names in races:
@@ -110,7 +120,7 @@ def run_speed(
                     if race.startswith("growth-") and label != next(iter(counts)):
                         continue  # curves are of one number of threads
                     path = race_path(out, race, label)
-                    if is_complete(path, names, repeats, retry=retry):
+                    if is_complete(path, names, points, repeats, retry=retry):
                         continue
                     # one race has all contestants: those that took part before do so again
                     entries = [*names, *(n for n in models_in(path) if n not in (*names, MACHINE) and n in CONTESTANTS)]
@@ -124,14 +134,14 @@ def run_speed(
                         said=lambda what, head=f"{race}, {label} threads": said(f"{head}: {what}"),  # type: ignore[misc]
                     )
                     write_race(out, race, label, rows, points, accelerator)
-        if quality and "1" in counts and accelerator == "cpu":
-            run_quality(TASKS, out, models=chosen, quick=quick, retry=retry, said=said)
+        if trainings:
+            run_quality(trainings, out, retry=retry, said=said)
     finally:  # what an interrupted run has finished is reported too
-        results = read_races(out, order=[race for race, _, _ in races])
+        results, trained = read_races(out, order=[race for race, _, _ in races]), read_quality(out)
         verdicts = pd.DataFrame()
-        if len(results):
+        if len(results) or len(trained):
             known = {**WORKLOADS, **{workload.name: workload for workload in plain}}
-            verdicts = write_report(out, results, read_quality(out), known, quick=quick)
+            verdicts = write_report(out, results, trained, known, quick=quick)
     return verdicts, results
 
 

@@ -39,8 +39,10 @@ def speed_report(
     lines = ["# speed", ""]
     if quick:
         lines += ["**A short version: few cells. It shows that everything runs, not how fast it is.**", ""]
-    machines = " | ".join(dict.fromkeys(results["machine"]))
-    lines += [f"{machines}. {run_with(results)}", ""]
+    parts = [part for part in (results, quality.rename(columns={"task": "race"})) if len(part)]
+    ran = pd.concat(parts, ignore_index=True)
+    machines = " | ".join(dict.fromkeys(ran["machine"]))
+    lines += [f"{machines}. {run_with(ran)}", ""]
     lines += _targets(targets)
     for name, own in summary.groupby("workload", sort=False) if len(summary) else ():
         lines += _workload(workloads[str(name)], own)
@@ -48,7 +50,7 @@ def speed_report(
     lines += _profiles(profile)
     lines += _growth(growth)
     lines += _quality(quality)
-    lines += _reasons(results)
+    lines += _reasons(ran)
     return "\n".join(lines).rstrip() + "\n"
 
 

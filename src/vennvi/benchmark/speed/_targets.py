@@ -62,6 +62,8 @@ def judge_speed(summary: pd.DataFrame, results: pd.DataFrame, quality: pd.DataFr
     said in ``what``, or not measured), ``bound``, ``found`` (NaN if not measured), ``met`` (``yes``, ``no`` or ``not measured``).
     """
     rows = []
+    if summary.empty:  # no race, trainings only
+        summary = summary.reindex(columns=["workload", "threads", "model"])
     for target in TARGETS:
         own = summary[
             (summary["workload"] == target.workload)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from vennvi.benchmark.speed._contestants import CONTESTANTS, get_contestant
 from vennvi.benchmark.speed._growth import axes_named
+from vennvi.benchmark.speed._quality import read_quality
 from vennvi.benchmark.speed._run import n_threads, run_speed
 from vennvi.benchmark.speed._targets import TARGETS
 from vennvi.benchmark.speed._workload import WORKLOADS, get_workload
@@ -63,8 +64,11 @@ def run_from_command_line(
             said=lambda what: status.update(escape(what)),
             **options,
         )
-    if broken := sorted(set(results.loc[results["status"] == "failed", "model"])):
-        console.print(f"[yellow]Failed: {', '.join(broken)}; see the end of {folder / 'table.md'}.")
+    parts = (results, read_quality(folder))
+    if broken := sorted({model for ran in parts for model in ran.loc[ran["status"] == "failed", "model"]}):
+        console.print(
+            f"[yellow]Failed: {', '.join(broken)}; see the end of {folder / 'table.md'}. With --retry they are run again."
+        )
     if len(verdicts):
         counts = verdicts["met"].value_counts()
         console.print(
