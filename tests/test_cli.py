@@ -60,13 +60,16 @@ def test_fit(run, tmp_path):
         (["--layer", "rna", "--layer", "rna"], "'rna' comes twice"),
         (["--key-suffix", "/a"], "slash"),
         (["--save", "/proc/none/model"], "/proc/none"),
+        (["--save", "{target}"], "folder of its own"),
+        (["--lr", "1e30", "--max-epochs", "2"], "loss is not finite"),
     ],
 )
 def test_fit_refuses_before_writing(run, tmp_path, arguments, words):
     toy_mudata(2).write(tmp_path / "in.h5mu")
-    result = run("fit", tmp_path / "in.h5mu", tmp_path / "out.h5mu", *arguments)
+    target = tmp_path / "out.h5mu"
+    result = run("fit", tmp_path / "in.h5mu", target, *(a.format(target=target) for a in arguments))
     assert result.exit_code == 2
-    assert words in result.output
+    assert words in " ".join(result.output.replace("│", " ").split())
     assert not (tmp_path / "out.h5mu").exists()
 
 

@@ -57,6 +57,10 @@ class SharedPrivateTrainRunner(TrainRunner):
     _trainer_cls = SharedPrivateTrainer
 
     def __init__(self, *args, data_splitter, trainer_config=None, **kwargs):
+        if not data_splitter.n_train:
+            raise ValueError(
+                "No cell is left to train on: raise `train_size`, or lower `validation_size`, or give more cells."
+            )
         _check_early_stopping(data_splitter.n_val, merge_kwargs(trainer_config, kwargs, name="trainer"))
         if not data_splitter.n_val:
             kwargs["limit_val_batches"] = 0  # else Lightning, told to validate every epoch, asks for a loader
@@ -74,8 +78,17 @@ class SharedPrivateTrainRunner(TrainRunner):
                 meanwhile.enter_context(multiplied_by(fastest_multiply()))
             if manager is not None:
                 meanwhile.enter_context(manager.kept_on(self.trainer.strategy.root_device))
+            if self.trainer.is_global_zero:
+                self._tell_split()
             self.model.module.train()  # reading latents left it in evaluation mode, and Lightning leaves modes alone
             super().__call__()
+
+    def _tell_split(self) -> None:
+        """Give the model the split before it is trained: scvi-tools does after, and a checkpoint would know none."""
+        splitter, model = self.data_splitter, self.model
+        model.train_indices, model.validation_indices = splitter.train_idx, splitter.val_idx
+        model.test_indices = splitter.test_idx
+        model._name_split(model.adata if isinstance(splitter, DataSplitter) else splitter)
 
     def _shares_out(self, manager: AnnDataManager | None) -> bool:
         """Whether all that takes long is shared out: not if there are several processes, or wide dense data to prepare."""

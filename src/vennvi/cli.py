@@ -102,6 +102,10 @@ def fit(
     _h5mu_only(target)
     if save is not None and save.exists():
         raise typer.BadParameter(f"{save} exists already.", param_hint="--save")
+    if save is not None and save.resolve() == target.resolve():
+        raise typer.BadParameter(
+            "the model needs a folder of its own, and the MuData is written there.", param_hint="--save"
+        )
     if "/" in key_suffix:
         raise typer.BadParameter("keys with a slash cannot be written to a file.", param_hint="--key-suffix")
     import scvi
@@ -126,7 +130,10 @@ def fit(
         given = {"n_shared": n_shared, "n_private": n_private}
         sizes = {name: size for name, size in given.items() if size is not None}
         trained = cls(mdata, likelihoods=likelihoods, **sizes)
-    trained.train(max_epochs=max_epochs, batch_size=batch_size, plan_kwargs={"lr": lr})
+    try:
+        trained.train(max_epochs=max_epochs, batch_size=batch_size, plan_kwargs={"lr": lr})
+    except FloatingPointError as error:
+        raise typer.BadParameter(str(error), param_hint="--lr") from error
     trained.write_latents(mdata, key_suffix=key_suffix)
     with atomic_path(target) as path:
         mdata.write(path)

@@ -56,3 +56,51 @@ def test_too_few_labelled_cells_leave_the_probabilities_as_they_are():
     model = MMVAEPlusPlus(mdata, n_shared=2, n_private=1, n_hidden=8)
     model.train(max_epochs=1, train_size=0.8, accelerator="cpu")
     pd.testing.assert_frame_equal(model.predict_labels()[1], model.predict_labels(calibrated=False)[1])
+
+
+def with_labels_in_a_modality(permuted=False):
+    """Three modalities; the labels are in that of real values, which some cells lack."""
+    mdata = toy_mudata(3, permuted=permuted)
+    names = mdata["protein"].obs_names
+    mdata["protein"].obs["lab"] = mdata.obs["label"].astype(str).loc[names].to_numpy()
+    return mdata
+
+
+def test_labels_in_a_modality_of_another_order_are_those_of_the_cells():
+    for permuted in (False, True):
+        mdata = with_labels_in_a_modality(permuted)
+        MMVAEPlusPlus.setup_mudata(mdata, labels_key="lab", modalities={"labels_key": "protein"})
+        model = MMVAEPlusPlus(mdata, n_shared=2, n_private=1, n_hidden=8)
+        order = toy_mudata().obs_names
+        split = [mdata.obs_names.get_indexer(order[part]) for part in (slice(20), slice(20, 60), slice(0))]
+        model.train(max_epochs=1, accelerator="cpu", datasplitter_kwargs={"external_indexing": split})
+        cells, codes = model._held_out_labels(None)
+        assert len(cells) == 40
+        labels = mdata.obs["label"].to_numpy()[cells]
+        np.testing.assert_array_equal(np.asarray(model.label_categories)[codes], labels)
+
+
+def test_cells_that_lack_the_modality_of_the_labels_are_not_labelled(tmp_path):
+    mdata = with_labels_in_a_modality()
+    MMVAEPlusPlus.setup_mudata(mdata, labels_key="lab", modalities={"labels_key": "protein"})
+    MMVAEPlusPlus(mdata, n_shared=2, n_private=1, n_hidden=8).save(tmp_path / "model")
+    part = type(mdata)({"rna": mdata["rna"], "atac": mdata["atac"], "protein": mdata["protein"][:30].copy()})
+    model = MMVAEPlusPlus.load(tmp_path / "model", adata=part, accelerator="cpu")
+    batch = next(iter(model._make_data_loader(adata=part, batch_size=60)))
+    has = batch["mask_protein"].numpy() > 0
+    np.testing.assert_array_equal(batch["labels"].numpy() < len(model.label_categories), has)
+
+
+def test_cells_without_the_modality_do_not_count_for_its_temperature():
+    mdata = toy_mudata(2)
+    mdata = type(mdata)({"rna": mdata["rna"][:41].copy(), "atac": mdata["atac"]})
+    mdata.obs["label"] = toy_mudata(2).obs["label"].astype(str).loc[mdata.obs_names].to_numpy()
+    MMVAEPlusPlus.setup_mudata(mdata, labels_key="label")
+    model = MMVAEPlusPlus(mdata, n_shared=2, n_private=1, n_hidden=8)
+    places = mdata.obs_names.get_indexer([f"cell{i}" for i in range(60)])
+    split = {"external_indexing": [places[:36], places[36:]]}  # five of the 24 held-out cells have RNA
+    model.train(max_epochs=1, accelerator="cpu", datasplitter_kwargs=split)
+    raw = model.predict_labels(modality="rna", calibrated=False)[1]
+    pd.testing.assert_frame_equal(model.predict_labels(modality="rna")[1], raw)
+    model.predict_labels(modality="atac")
+    assert set(model.label_temperatures_["temperatures"]) == {"atac"}

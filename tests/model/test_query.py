@@ -6,6 +6,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scvi
 import torch
 from mudata import MuData
 from toy import N_OBS, toy_mudata
@@ -304,3 +305,68 @@ def test_a_source_named_twice_counts_once():
         model.predict("rna", source, return_numpy=True) for source in (["atac", "rna"], ["atac", "rna", "atac"])
     )
     np.testing.assert_array_equal(once, twice)
+
+
+@pytest.mark.parametrize("order", [("rna", "atac"), ("atac", "rna")])
+def test_cells_keep_their_order_where_a_modality_is_not_there(order):
+    """Whatever the order of the modalities: mudata's copies put cells that lack one elsewhere."""
+    whole = toy_mudata(3, absent=True)
+    model = trained(whole, setup={"batch_key": "batch"})
+    query = MuData({m: whole[m].copy() for m in order})
+    query.obs["batch"] = whole.obs["batch"].astype(str).loc[query.obs_names].to_numpy()
+    names = query.obs_names.copy()
+    cells = whole.obs_names.get_indexer(names)
+    for m in order:
+        found = model.get_latent_representation(query, modality=m)
+        np.testing.assert_allclose(
+            found, model.get_latent_representation(indices=cells, modality=m), rtol=1e-4, atol=1e-5
+        )
+    assert list(model.predict("protein", "rna", mdata=query).index) == list(query.obs_names) == list(names)
+
+
+def test_views_of_cells_in_another_order():
+    """Of cells that all have all modalities as they are; where some lack one, mudata's copy may not keep the order."""
+    mdata = toy_mudata(2, absent=True)
+    model = trained(mdata)
+    expected = model.get_latent_representation(indices=np.arange(mdata.n_obs)[::-1])
+    view = mdata[::-1]
+    names = list(view.obs_names)
+    if list(mdata[::-1].copy().obs_names) == names:
+        np.testing.assert_allclose(model.get_latent_representation(view), expected, rtol=1e-4, atol=1e-5)
+    else:
+        with pytest.raises(ValueError, match="`indices`"):
+            model.get_latent_representation(view)
+        assert list(view.obs_names) == names
+    paired = toy_mudata(2)
+    model = trained(paired)
+    found = model.get_latent_representation(paired[::-1])
+    np.testing.assert_allclose(found, model.get_latent_representation()[::-1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(np.log1p, "'nb' does not fit modality 'rna', which holds real values", id="log-normalised"),
+        pytest.param(np.negative, "'nb' does not fit modality 'rna'", id="negative"),
+    ],
+)
+def test_values_that_contradict_the_likelihood_are_refused(change, message):
+    model, query = trained(), toy_mudata(2)
+    query["rna"].X = change(query["rna"].X.toarray())
+    with pytest.raises(ValueError, match=message):
+        model.get_latent_representation(query)
+
+
+def test_training_reads_the_columns_of_its_own_setup():
+    """Five models on one MuData: what the last one set up is not what the first one trains on."""
+    mdata = toy_mudata(2)
+    losses = []
+    for another in (False, True):
+        scvi.settings.seed = 0
+        vennvi.MMVAE.setup_mudata(mdata, batch_key="batch")
+        model = vennvi.MMVAE(mdata, n_shared=3, n_private=2, n_hidden=16)
+        if another:
+            vennvi.MVAE.setup_mudata(mdata, batch_key="sex")
+        model.train(max_epochs=1, accelerator="cpu", enable_progress_bar=False)
+        losses.append(model.history["train_loss"].to_numpy(float))
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)

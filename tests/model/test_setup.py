@@ -243,7 +243,9 @@ def test_setup_anndata_points_to_setup_mudata():
     ("arguments", "message"),
     [
         ({"n_shared": 0}, "`n_shared` is 0"),
+        ({"n_shared": True}, "`n_shared` is True"),
         ({"n_hidden": 0}, "`n_hidden` is 0"),
+        ({"n_layers": 1.5}, "`n_layers` is 1.5"),
         ({"alignment_scale": 0.0}, "`alignment_scale` is 0.0"),
         ({"alignment_weight": -1}, "`alignment_weight` is -1"),
         ({"modality_weights": {"rna": float("nan")}}, r"`modality_weights\['rna'\]` is nan"),
@@ -252,13 +254,16 @@ def test_setup_anndata_points_to_setup_mudata():
         ({"n_private": {"rna": 2, "xyz": 3}}, "`n_private` names 'xyz'"),
         ({"likelihoods": {"rna": "bernoulli"}}, "'bernoulli' does not fit modality 'rna', which holds counts from 0"),
         ({"likelihoods": {"xyz": "nb"}}, "`likelihoods` names 'xyz'"),
+        ({"likelihoods": "nb"}, "`likelihoods` is 'nb'"),
+        ({"modality_weights": {"rna": float("inf")}}, r"`modality_weights\['rna'\]` is inf"),
+        ({"modality_weights": 2.0}, "`modality_weights` is 2.0"),
         ({"cross_private": "mean"}, "'zeros' or 'prior'"),
     ],
 )
 def test_init_refuses(arguments, message):
     mdata = toy_mudata(2)
     MODEL.setup_mudata(mdata)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         MODEL(mdata, **{"n_shared": 2, "n_private": 2} | arguments)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from mudata import MuData
+from scvi.train._callbacks import SaveCheckpoint
 from toy import N_OBS, toy_mudata
 
 import vennvi
@@ -193,3 +194,20 @@ def test_cells_trained_on_before_are_spoken_of(model, caplog):
     with caplog.at_level(logging.WARNING, "scvi.vennvi"):
         model.train(datasplitter_kwargs={"external_indexing": split[::-1]}, **options)
     assert f"{len(split[0])} of the {N_OBS - len(split[2])} held-out cells were trained on before" in caplog.text
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["first training", "second training"])
+def test_a_checkpoint_knows_the_split_that_it_is_trained_with(before, tmp_path):
+    mdata = toy_mudata(2)
+    vennvi.MMVAEPlusPlus.setup_mudata(mdata)
+    model = vennvi.MMVAEPlusPlus(mdata, n_shared=3, n_private=2, n_hidden=16)
+    quiet = {"accelerator": "cpu", "enable_progress_bar": False, "check_val_every_n_epoch": 1, "train_size": 0.5}
+    if before:
+        model.train(max_epochs=1, shuffle_set_split=False, **quiet)
+    stop = SaveCheckpoint(dirpath=str(tmp_path), monitor="elbo_validation", load_best_on_end=False)
+    model.train(max_epochs=1, callbacks=[stop], enable_checkpointing=True, **quiet)
+    [saved] = [folder for folder in tmp_path.iterdir() if (folder / "model.pt").exists()]
+    loaded = vennvi.MMVAEPlusPlus.load(saved, adata=mdata, accelerator="cpu")
+    for split in SPLITS:
+        assert names(loaded, split) == names(model, split)
+    assert len(names(loaded, "validation")) == 30

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
+from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager, AnnTorchDataset
 from torch import Tensor
 
@@ -100,6 +101,7 @@ class MuDataset(AnnTorchDataset):
         self._row = {m: obs_rows(mdata, m) for m in modalities}
         self._row |= {m: obs_rows(mdata, m) for m in self._modality.values() if m is not None and m not in self._row}
         self.modalities = tuple(modalities)
+        self._unlabelled = _n_labels(manager)
         self._store = {key: _as_store(self.data[key], dtype) for key, dtype in self.keys_and_dtypes.items()}
 
     def __len__(self) -> int:
@@ -112,6 +114,8 @@ class MuDataset(AnnTorchDataset):
             modality = self._modality[key]
             rows = cells if modality is None else self._row[modality][cells]
             batch[key] = _take(self._store[key], rows, dtype)
+            if key == REGISTRY_KEYS.LABELS_KEY and (rows < 0).any():  # in a modality that the cell lacks
+                batch[key][rows < 0] = self._unlabelled
         for modality in self.modalities:
             present = self._row[modality][cells] >= 0
             x = batch.get(data_key(modality))
@@ -122,6 +126,15 @@ class MuDataset(AnnTorchDataset):
 
     def __getitems__(self, indexes: Sequence[int]) -> dict[str, NDArray | Tensor]:
         return self[indexes]
+
+
+def _n_labels(manager: AnnDataManager) -> int:
+    """Number of labels, which is the code of "not known"; 0 without labels."""
+    if REGISTRY_KEYS.LABELS_KEY not in manager.data_registry:
+        return 0
+    state = manager.get_state_registry(REGISTRY_KEYS.LABELS_KEY)
+    unlabelled = state.get("unlabeled_category")
+    return sum(unlabelled is None or category != unlabelled for category in state["categorical_mapping"])
 
 
 def _all_missing(x: NDArray) -> NDArray[np.bool_]:

@@ -24,7 +24,7 @@ from vennvi.likelihoods._bernoulli import BernoulliLikelihood
 from vennvi.likelihoods._negative_binomial import NegativeBinomialLikelihood, ZeroInflatedNegativeBinomialLikelihood
 from vennvi.likelihoods._normal import NOISE_SD_FLOOR, NormalLikelihood
 from vennvi.likelihoods._poisson import PoissonLikelihood
-from vennvi.likelihoods._resolve import DEFAULTS, LIKELIHOODS, resolve_likelihood
+from vennvi.likelihoods._resolve import DEFAULTS, LIKELIHOODS, name_of, resolve_likelihood
 
 __all__ = [
     "DEFAULTS",
@@ -38,5 +38,6 @@ __all__ = [
     "PoissonLikelihood",
     "Target",
     "ZeroInflatedNegativeBinomialLikelihood",
+    "name_of",
     "resolve_likelihood",
 ]

@@ -22,6 +22,11 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
 DEFAULTS = {"binary": "bernoulli", "counts": "nb", "real": "normal"}
 
 
+def name_of(likelihood: Likelihood) -> str:
+    """Name of a likelihood, as the user gives it."""
+    return next(name for name, cls in LIKELIHOODS.items() if type(likelihood) is cls)
+
+
 def resolve_likelihood(name: str | None, summary: FeatureSummary, modality: str) -> str:
     """Name of a modality's likelihood: the user's if the data fit it, by default the one for data of that kind.
 

@@ -159,7 +159,7 @@ class SharedPrivateModel(
                 name = type(self).__name__
                 raise ValueError(f"This MuData is not set up: call `{name}.setup_mudata(mdata)` first.")
         super().__init__(adata, registry)
-        if isinstance(use_observed_lib_size, bool):
+        if isinstance(use_observed_lib_size, bool | np.bool_):
             use_observed_lib_size = dict.fromkeys(self.modalities, use_observed_lib_size)
         for name, mapping in (
             ("n_private", n_private),
@@ -167,18 +167,28 @@ class SharedPrivateModel(
             ("use_observed_lib_size", use_observed_lib_size),
             ("modality_weights", modality_weights),
         ):
+            if mapping is not None and not isinstance(mapping, Mapping) and name != "n_private":
+                raise TypeError(f"`{name}` is {mapping!r}: give a mapping from the names of modalities.")
             self._check_modality_names(name, mapping)
         n_private = dict(n_private) if isinstance(n_private, Mapping) else dict.fromkeys(self.modalities, n_private)
-        _check_sizes(n_shared, n_private, self.modalities)
-        above_zero = {"n_hidden": n_hidden, "n_layers": n_layers, "alignment_scale": alignment_scale}
-        zero_or_above = {
-            "n_canonical": n_canonical,
-            "alignment_weight": alignment_weight,
-            "classification_weight": classification_weight,
-            "private_kl_weight": private_kl_weight,
-            **{f"modality_weights[{m!r}]": weight for m, weight in (modality_weights or {}).items()},
-        }
-        _check_signs(above_zero, zero_or_above)
+        if missing := [m for m in self.modalities if m not in n_private]:
+            raise ValueError(f"`n_private` names no size for {', '.join(map(repr, missing))}.")
+        _check_sizes(
+            {
+                1: {"n_shared": n_shared, "n_hidden": n_hidden, "n_layers": n_layers},
+                0: {"n_canonical": n_canonical, **{f"n_private[{m!r}]": size for m, size in n_private.items()}},
+            }
+        )
+        _check_weights(
+            {
+                "alignment_weight": alignment_weight,
+                "classification_weight": classification_weight,
+                "private_kl_weight": private_kl_weight,
+                **{f"modality_weights[{m!r}]": weight for m, weight in (modality_weights or {}).items()},
+            }
+        )
+        if not 0 < alignment_scale < np.inf:
+            raise ValueError(f"`alignment_scale` is {alignment_scale!r}: it must be a finite number above 0.")
         if cross_private not in ("zeros", "prior"):
             raise ValueError(f"`cross_private` is {cross_private!r}: choose 'zeros' or 'prior'.")
         objective = type(self)._objective
@@ -379,19 +389,15 @@ class SharedPrivateModel(
         cls.register_manager(manager)
 
 
-def _check_sizes(n_shared: int, n_private: Mapping[str, int], modalities: Sequence[str]) -> None:
-    if missing := [m for m in modalities if m not in n_private]:
-        raise ValueError(f"`n_private` names no size for {', '.join(map(repr, missing))}.")
-    for name, value in {"n_shared": n_shared, **{f"n_private[{m!r}]": v for m, v in n_private.items()}}.items():
-        smallest = 1 if name == "n_shared" else 0
-        if not isinstance(value, int | np.integer) or value < smallest:
-            raise ValueError(f"`{name}` is {value!r}: it must be a whole number, at least {smallest}.")
+def _check_sizes(at_least: Mapping[int, Mapping[str, int]]) -> None:
+    """Refuse what is no whole number, or a smaller one than it is listed under."""
+    for smallest, sizes in at_least.items():
+        for name, value in sizes.items():
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < smallest:
+                raise ValueError(f"`{name}` is {value!r}: it must be a whole number, at least {smallest}.")
 
 
-def _check_signs(above_zero: Mapping[str, float], zero_or_above: Mapping[str, float]) -> None:
-    for name, value in above_zero.items():
-        if not value > 0:
-            raise ValueError(f"`{name}` is {value!r}: it must be above 0.")
-    for name, value in zero_or_above.items():
-        if not value >= 0:
-            raise ValueError(f"`{name}` is {value!r}: it must not be negative.")
+def _check_weights(weights: Mapping[str, float]) -> None:
+    for name, value in weights.items():
+        if not 0 <= value < np.inf:
+            raise ValueError(f"`{name}` is {value!r}: it must be a finite number, not negative.")

@@ -12,7 +12,7 @@ from mudata import MuData
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 
-from vennvi.data._dataset import cell_positions
+from vennvi.data._dataset import cell_positions, obs_rows
 from vennvi.metrics import temperature
 from vennvi.model._calibration import kept_with, warn_without_data
 from vennvi.model._held_out import held_out_split
@@ -76,7 +76,11 @@ class LabelsMixin:
             If the model was set up without ``labels_key``, or for an unknown modality.
         """
         if self.module.classifier is None:
-            raise ValueError("This model has no labels: pass `labels_key` to `setup_mudata` to train a supervised one.")
+            given = self.registry["setup_args"].get("labels_key")
+            why = "pass `labels_key` to `setup_mudata` to train a supervised one"
+            if given is not None:
+                why = f"every value of {given!r} that it was set up with is the unlabelled category"
+            raise ValueError(f"This model has no labels: {why}.")
         latents = self.get_latent_representation(mdata, indices, modality=modality, batch_size=batch_size)  # type: ignore[attr-defined]
         logits = self.module.classifier(torch.as_tensor(latents, device=self.device))  # type: ignore[attr-defined]
         scale = self._label_temperature(modality, batch_size) if calibrated else 1.0
@@ -95,7 +99,7 @@ class LabelsMixin:
         temperatures = kept_with(self, "label_temperatures_", "temperatures", classifier.parameters())
         name = modality or ""
         if name not in temperatures:
-            cells, codes = self._held_out_labels()
+            cells, codes = self._held_out_labels(modality)
             if len(cells) < MIN_CELLS:
                 warn_without_data(self, "The probabilities of labels")
                 return 1.0
@@ -104,12 +108,15 @@ class LabelsMixin:
             temperatures[name] = temperature(logits, codes)
         return temperatures[name]
 
-    def _held_out_labels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Labelled held-out cells, and the codes of their labels; none without data at hand."""
+    def _held_out_labels(self, modality: str | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Labelled held-out cells that have the modality, and the codes of their labels; none without data at hand."""
         cells = held_out_split(self)
         if not len(cells):
             return cells, cells
-        manager = self.adata_manager  # type: ignore[attr-defined]
-        codes = np.asarray(manager.get_from_registry(REGISTRY_KEYS.LABELS_KEY)).ravel().astype(np.int64)[cells]
-        labelled = codes < len(self.label_categories)
-        return cells[labelled], codes[labelled]
+        if modality is not None:
+            cells = cells[self._presence(self.adata, modality)[cells]]  # type: ignore[attr-defined]
+        codes = np.asarray(self.adata_manager.get_from_registry(REGISTRY_KEYS.LABELS_KEY)).ravel().astype(np.int64)  # type: ignore[attr-defined]
+        home = (self.registry["setup_args"].get("modalities") or {}).get("labels_key")
+        rows = cells if home is None else obs_rows(self.adata, home)[cells]  # type: ignore[attr-defined]
+        labelled = (rows >= 0) & (codes[rows] < len(self.label_categories))
+        return cells[labelled], codes[rows[labelled]]

@@ -9,12 +9,15 @@ import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 from numpy.typing import NDArray
+from scipy import sparse
 from scvi import REGISTRY_KEYS
 from scvi.data._constants import _SCVI_UUID_KEY
 from scvi.data._utils import _assign_adata_uuid, _check_if_view
 
 from vennvi._keys import data_key
 from vennvi.data._manager import MuDataManager
+from vennvi.data._summary import summarise
+from vennvi.likelihoods import name_of, resolve_likelihood
 from vennvi.model._setup_fields import setup_fields, size_factor_columns
 from vennvi.model._validate import check_index, check_layer, check_obs_keys, check_size_factors
 
@@ -22,6 +25,10 @@ from vennvi.model._validate import check_index, check_layer, check_obs_keys, che
 _COLUMNS = ("batch_key", "categorical_covariate_keys", "continuous_covariate_keys")
 #: What a registry says of the setup.
 _ABOUT = ("model_name", "setup_method_name", "setup_args")
+#: Name of a modality that is made for a moment.
+_EVERYONE = "_vennvi_everyone"
+#: Rows of new data whose values are looked at.
+_N_LOOKED_AT = 100
 
 
 class QueryMixin:
@@ -47,7 +54,8 @@ class QueryMixin:
         ValueError
             If a modality's variables are not those of the setup, in their order; if the MuData is out of date; if a
             column has missing values or new categories; if no modality of the model, or no cell, is there; if backed data
-            would have to be copied.
+            would have to be copied, or a copy of a view would have its cells in another order; if the first rows of a
+            modality do not fit its likelihood.
         """
         if adata is None:
             adata = self.adata  # type: ignore[attr-defined]
@@ -67,7 +75,7 @@ class QueryMixin:
         if incomplete:
             var_names = {m: self._var_names(m) for m in self.modalities}  # type: ignore[attr-defined]
             adata = _completed(adata, var_names, self.registry["setup_args"])
-        _check_if_view(adata, copy_if_view)
+        _copy_view(adata, copy_if_view)
         self._register_query(adata)
         if incomplete:  # made for this call: the one made for the last is let go
             self._per_instance_manager_store[self.id].pop(self._last_completed or "", None)
@@ -85,12 +93,36 @@ class QueryMixin:
         manager = MuDataManager(setup_fields(mdata, about["setup_args"]), about)
         _assign_adata_uuid(mdata, overwrite=known is not None and not its_own)  # that of a copy is the original's
         manager.register_fields(mdata, self.registry)
+        for m in self.modalities:
+            _check_values(manager.get_from_registry(data_key(m)), name_of(self.module.likelihood(m)), m)  # type: ignore[attr-defined]
         managers[manager.adata_uuid] = manager
 
 
 def _check_in_memory(mdata: MuData, why: str) -> None:
     if any(adata.isbacked for adata in mdata.mod.values()):
         raise ValueError(f"This MuData is on disk (backed), and {why} read it into memory, `mudata.read_h5mu(path)`.")
+
+
+def _copy_view(mdata: MuData, copy_if_view: bool) -> None:
+    """Make a view a MuData of its own, as scvi-tools does, but never one whose cells are in another order.
+
+    mudata 0.3 puts the cells of a copy back into the order of its modalities, where some lack one.
+    """
+    if mdata.is_view and copy_if_view:
+        copied = mdata.copy()
+        if not copied.obs_names.equals(mdata.obs_names):
+            raise ValueError(
+                "This MuData is a view with its cells in another order, which a copy of it would not keep: pass the whole "
+                "MuData, and the cells in that order as `indices`."
+            )
+        mdata._init_as_actual(copied)
+    _check_if_view(mdata, copy_if_view)
+
+
+def _check_values(matrix, likelihood: str, modality: str) -> None:
+    """Refuse values that contradict the likelihood, as log-normalised counts do, by the first rows."""
+    if matrix.shape[0] and (sparse.issparse(matrix) or getattr(matrix, "format", None) != "csc"):
+        resolve_likelihood(likelihood, summarise(matrix[:_N_LOOKED_AT], modality), modality)
 
 
 def check_as_set_up(mdata: MuData, registry: Mapping, modalities: Sequence[str]) -> None:
@@ -151,7 +183,9 @@ def _check_variables(mdata: MuData, modality: str, expected: NDArray) -> None:
 
 def _completed(mdata: MuData, var_names: Mapping[str, NDArray], arguments: Mapping) -> MuData:
     """A new MuData of the same cells in which a modality that was not there is empty: all cells lack it."""
-    mods, size_factors = {}, size_factor_columns(arguments)
+    # a modality of all cells comes first: the cells of a MuData are in the order of its first modality, then of the next
+    mods = {_EVERYONE: AnnData(obs=pd.DataFrame(index=mdata.obs_names))}
+    size_factors = size_factor_columns(arguments)
     for m, names in var_names.items():
         if m in mdata.mod:
             mods[m] = mdata[m]
@@ -162,13 +196,13 @@ def _completed(mdata: MuData, var_names: Mapping[str, NDArray], arguments: Mappi
             mods[m].layers[layer] = nothing
         if m in size_factors:
             mods[m].obs[size_factors[m]] = np.empty(0)
+    inside = np.zeros(mdata.n_obs, dtype=bool)
+    for m in var_names.keys() & mdata.mod.keys():
+        inside[mdata.obs_names.get_indexer(mdata[m].obs_names)] = True
+    if missing := int((~inside).sum()):
+        raise ValueError(f"{missing} cells have none of the model's modalities: subset the MuData to the others.")
     completed = MuData(mods)
-    if not np.array_equal(np.asarray(completed.obs_names), np.asarray(mdata.obs_names)):
-        missing = len(set(mdata.obs_names) - set(completed.obs_names))
-        if missing:
-            raise ValueError(f"{missing} cells have none of the model's modalities: subset the MuData to the others.")
-        _check_in_memory(mdata, "its cells would have to be reordered, since a modality of the model is missing:")
-        completed = completed[mdata.obs_names].copy()
+    del completed.mod[_EVERYONE]
     for column in mdata.obs:
         completed.obs[column] = mdata.obs[column].to_numpy()
     return completed

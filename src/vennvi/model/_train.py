@@ -52,7 +52,7 @@ class TrainMixin(UnsupervisedTrainingMixin):
         train_size: float | None = None,
         validation_size: float | None = None,
         shuffle_set_split: bool = True,
-        batch_size: int = 128,
+        batch_size: int | None = 128,
         early_stopping: bool = False,
         feature_fraction: Mapping[str, float] | None = None,
         datasplitter_kwargs: dict | None = None,
@@ -82,12 +82,12 @@ class TrainMixin(UnsupervisedTrainingMixin):
         shuffle_set_split
             Whether to shuffle the cells before splitting them.
         batch_size
-            Cells in a minibatch.
+            Cells in a minibatch; ``None`` for that of :attr:`scvi.settings.batch_size`.
         early_stopping
             Whether to stop when ``elbo_validation`` no longer improves, or what ``early_stopping_monitor`` names, for
             example ``"foscttm_validation"``; see :class:`~scvi.train.Trainer` for options. It is watched from the epoch
             on in which the KL weight has risen, unless ``early_stopping_warmup_epochs`` says otherwise: what came before
-            is the best of another loss.
+            is the best of another loss. With ``n_steps_kl_warmup`` that is yours to say.
         feature_fraction
             By modality, the fraction of its features that a training step decodes, runs of neighbours at random: the
             log-probability is scaled to stand for all (its expectation is exact), and a wide modality costs little
@@ -121,6 +121,9 @@ class TrainMixin(UnsupervisedTrainingMixin):
         """
         feature_fraction = check_feature_fraction(feature_fraction, self.module)
         self._check_datamodule(datamodule, datasplitter_kwargs)
+        if datamodule is None:
+            self._validate_anndata(None)  # another model may have set up the same MuData since, with other columns
+        batch_size = settings.batch_size if batch_size is None else batch_size
         given = merge_kwargs(trainer_kwargs.get("trainer_config"), trainer_kwargs, name="trainer")
         check_precision(given.get("precision"))
         if max_epochs is None:
