@@ -79,6 +79,18 @@ def test_p_values_are_uniform_where_nothing_is_shared():
     assert stats.kstest(p, "uniform").pvalue > 0.01
 
 
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_prediction_that_knows_the_depth_only_is_none(binary):
+    """Of 0/1 data, what is left of proportionality to the depth is depth."""
+    rng = np.random.default_rng(0)
+    log_depth, offset = 0.5 * rng.normal(size=(300, 1)), rng.normal(-0.5, 1.5, size=1000)
+    x = (rng.random((300, 1000)) < expit(offset + log_depth)).astype(float)
+    known = 0.9 * log_depth / 0.5 + np.sqrt(1 - 0.9**2) * rng.normal(size=(300, 1000))
+    p = pairing_p_values(x, 0.3 * known, x.sum(1), permutations_within(np.zeros(300), 199, seed=0), binary=binary)
+    p = p[~np.isnan(p)]
+    assert (stats.kstest(p, "uniform").pvalue > 0.01) == binary
+
+
 def test_constant_data_are_no_test_and_constant_predictions_no_evidence():
     x, link = simulated("normal")
     x[:, 0], link[:, 1] = 3.0, 0.1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vennvi.metrics import alignment, diagnose, linear_probe, predictability
+from vennvi.metrics import alignment, diagnose, interval_coverage, linear_probe, predictability
 from vennvi.metrics._diagnosis import ACTIVE_KL
 
 N = 600
@@ -114,7 +114,9 @@ def test_weakly_aligned_spaces(latents):
             lambda z: z["joint"][:, 0] * 3.0, "ok: label is read from the joint shared latents with R²", id="number"
         ),
         pytest.param(lambda z: np.arange(N) % 2 == 0, "check: label is read from no space", id="nowhere"),
-        pytest.param(lambda z: np.full(N, "all"), "check: label has too few classes", id="constant"),
+        pytest.param(
+            lambda z: np.full(N, "all"), "check: label cannot be read: it has fewer than two classes", id="constant"
+        ),
     ],
 )
 def test_where_a_label_is(latents, label, said):
@@ -172,3 +174,28 @@ def test_absent_rows_are_left_out(latents):
 def test_few_pairs(latents):
     latents["unimodal"]["atac"][405:] = np.nan
     assert _said(_diagnose(latents), "check: rna and atac have fewer than 10 held-out cells")
+
+
+@pytest.mark.parametrize("n_test", [10, 20, 100])
+def test_leaks_are_seen_in_few_held_out_rows(n_test):
+    """One R² of all rows: the mean over fifths of two rows each would be far below zero."""
+    found = []
+    for seed in range(9):
+        rng = np.random.default_rng(seed)
+        shared = rng.normal(size=(N, 1))
+        private = {"rna": shared + 0.5 * rng.normal(size=(N, 1))}
+        unimodal = dict.fromkeys(("rna", "atac"), shared)
+        table = diagnose(unimodal, shared, private, TRAIN, TEST[:n_test]).table
+        found.append(table.loc[table["metric"] == "r2_ridge_held_out", "value"].item())
+    assert 0.5 < np.median(found) < 0.9  # 0.8 of infinitely many
+
+
+def test_data_of_a_large_offset_are_no_constants():
+    x = 1e7 + np.random.default_rng(0).normal(size=(500, 1))
+    assert interval_coverage(x, np.full_like(x, 1e7 - 1), np.full_like(x, 1e7 + 1)).total == pytest.approx(
+        0.68, abs=0.06
+    )
+    assert alignment(x, x).foscttm == 0
+    rounded = np.full((500, 1), 0.3, dtype=np.float32)
+    rounded[::2] = np.nextafter(rounded[::2], np.float32(1))
+    assert np.isnan(predictability(x, rounded, TRAIN[:300], TRAIN[300:]).ridge)

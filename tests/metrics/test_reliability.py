@@ -53,6 +53,13 @@ def test_temperature_undoes_a_factor(factor):
     assert mended.ece < 0.015
 
 
+def test_few_rows_that_are_all_right_do_not_make_others_certain():
+    logits = np.repeat([[1.0, 0.0], [0.0, 1.0]], 13, axis=0)
+    found = temperature(logits, np.repeat([0, 1], 13))
+    assert 0.25 < found < 0.6
+    assert temperature(np.tile(logits, (200, 1)), np.tile(np.repeat([0, 1], 13), 200)) < 0.5 * found
+
+
 def test_missing_and_unknown_labels_are_left_out():
     probabilities = pd.DataFrame([[0.9, 0.1], [0.2, 0.8], [np.nan, np.nan], [0.6, 0.4]], columns=["a", "b"])
     score = reliability(probabilities, ["a", "new", "a", None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from toy import toy_mudata
 
@@ -100,3 +101,15 @@ def test_three_modalities_absent_cells_missing_entries(n_private):
     assert np.isfinite(report.table.loc[report.table["metric"] == "kl", "value"]).all()
     assert ("private rna" in set(report.table["space"])) == (n_private == 1)
     assert len(report.verdicts) > 5
+
+
+def test_unlabelled_cells_are_no_class():
+    mdata = _data()
+    known = mdata.obs["cell_type"].astype(str)
+    mdata.obs["partial"] = known.where(np.arange(mdata.n_obs) % 2 == 0, "unknown")
+    model = _model(mdata, labels_key="partial", unlabeled_category="unknown")
+    found = model.diagnose(labels="partial").table
+    mdata.obs["partial_missing"] = mdata.obs["partial"].replace("unknown", np.nan)
+    expected = model.diagnose(labels="partial_missing").table.replace("partial_missing", "partial")
+    pd.testing.assert_frame_equal(found, expected)
+    assert (mdata.obs["partial"] == "unknown").sum() == 150

@@ -214,3 +214,17 @@ def test_halves_go_by_name(model, tmp_path):
     loaded = type(model).load(tmp_path / "model", adata=model.adata[order].copy(), accelerator="cpu")
     cells = loaded._calibration_cells()
     assert dict(zip(loaded.adata.obs_names[cells], loaded._half_of(cells), strict=True)) == before
+
+
+def test_cells_without_a_source_are_not_counted():
+    """Scales of a prediction are fitted to cells that have what it is made from, and only if there are enough."""
+    mdata = toy_mudata(3)
+    few = mdata.obs_names[:34]
+    mdata = type(mdata)({"rna": mdata["rna"][:34].copy(), "protein": mdata["protein"]})
+    vennvi.MMVAEPlusPlus.setup_mudata(mdata)
+    model = vennvi.MMVAEPlusPlus(mdata, n_shared=2, n_private=2, n_hidden=8)
+    places = mdata.obs_names.get_indexer([*few[:30], *mdata.obs_names.difference(few), *few[30:]])
+    split = {"external_indexing": [places[:30], places[30:]]}  # four of the thirty held-out cells have RNA
+    model.train(max_epochs=1, accelerator="cpu", enable_progress_bar=False, datasplitter_kwargs=split)
+    assert (model._interval_scales("protein", ("rna",)) == 1).all()
+    assert (model._interval_scales("protein", ("rna", "protein")) != 1).any()

@@ -218,3 +218,21 @@ def test_default_is_as_it_was(toy_model):
 def test_refuses(toy_model, arguments, message):
     with pytest.raises(ValueError, match=message):
         toy_model.predict("rna", **arguments)
+
+
+def test_intervals_of_counts_end_at_whole_numbers(toy_model):
+    found = toy_model.predict("rna", return_intervals=[0.5, 0.9], n_samples=50)
+    for ends in (*found.lower.values(), *found.upper.values()):
+        values = ends.to_numpy()
+        assert (values == np.round(values))[~np.isnan(values)].all()
+
+
+@pytest.mark.parametrize("target", ["rna", "protein"])
+def test_a_seed_says_all_and_changes_nobody_elses_draws(toy_model, target):
+    state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    first = toy_model.predictive_coverage(target, n_samples=39, seed=3)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+    torch.manual_seed(17)
+    pd.testing.assert_frame_equal(toy_model.predictive_coverage(target, n_samples=39, seed=3), first)
+    assert not toy_model.predictive_coverage(target, n_samples=39, seed=4)["coverage"].equals(first["coverage"])

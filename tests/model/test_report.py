@@ -169,6 +169,39 @@ def test_colours_and_order_of_scanpy(written, monkeypatch):
     assert phase == {"#aa0000"}  # every other cell
 
 
+@pytest.mark.parametrize("dtype", ["category", object])
+def test_colours_are_those_of_all_categories(written, monkeypatch, dtype):
+    """Also if the cells that are drawn are of some of them only."""
+    model, _ = written
+    mdata = model.adata.copy()
+    mdata.obs["ty"] = pd.Series(["a", *["b", "c"] * 124, "b"], index=mdata.obs_names, dtype=dtype)
+    mdata.uns["ty_colors"] = ["#ff0000", "#00ff00", "#0000ff"]
+    given = {}
+    monkeypatch.setattr("vennvi.model._report._umap", lambda latent, seed: latent[:, :2])
+    draw = pl.spaces
+    monkeypatch.setattr(pl, "spaces", lambda *args, **kwargs: given.setdefault("figure", draw(*args, **kwargs)))
+    model._umap_section(mdata, np.arange(1, 250), ["ty"], None, 0)
+    drawn = given["figure"].axes[0].collections[0].get_facecolors()
+    assert {to_hex(color) for color in drawn} == {"#00ff00", "#0000ff"}
+
+
+def test_labels_of_another_type_are_those_of_the_setup(tmp_path):
+    mdata = toy_mudata(2)
+    mdata.obs["ty"] = pd.Categorical(np.where(mdata.obs["label"] == "high", "1", "2"))
+    model = _model(mdata, labels_key="ty")
+    new = toy_mudata(2, seed=1)
+    new.obs["ty"] = np.where(new.obs["label"] == "high", 1, 2)  # as read from a table
+    page = Page(model.report(new, tmp_path / "report.html", umap=False).read_text(encoding="utf-8"))
+    assert "Predicted labels" in page.headings
+    assert "get the right ty" in " ".join(page.words)
+
+
+def test_a_report_with_a_seed_is_the_same_again(written, tmp_path):
+    model, _ = written
+    first, second = (model.report(path=tmp_path / f"{i}.html", umap=False, seed=1).read_text() for i in range(2))
+    assert first == second
+
+
 def test_texts_are_escaped():
     table = pd.DataFrame({"<b>": ["a & <i>"], "x": [0.123456]})
     page = render("<t>", [Section("<h>", "<p>", ("check: <v>",), tables={"<c>": table})])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from mudata import MuData
-from toy import toy_mudata
+from toy import N_OBS, toy_mudata
 
 import vennvi
 from vennvi import MMVAEPlusPlus, MoPoEVAE
@@ -94,3 +96,18 @@ def test_three_modalities_absent_cells_and_groups(cls):
     assert (test.pairs["n_obs"] < mdata.n_obs).all()
     with pytest.raises(KeyError, match="within"):
         model.shared_signal_test(within="nowhere")
+
+
+@pytest.mark.parametrize("nobody", [[], np.zeros(N_OBS, dtype=bool)], ids=["empty", "mask"])
+def test_no_cell_is_refused(nobody):
+    model = vennvi.MVAE
+    model.setup_mudata(mdata := toy_mudata(2))
+    model = model(mdata, n_shared=2, n_private=2, n_hidden=8)
+    model.train(max_epochs=1, train_size=0.5, accelerator="cpu", enable_progress_bar=False)
+    for read in (
+        model.shared_signal_test,
+        partial(model.shared_features, "rna"),
+        partial(model.predictive_coverage, "rna"),
+    ):
+        with pytest.raises(ValueError, match="`indices` chooses no cell"):
+            read(indices=nobody)

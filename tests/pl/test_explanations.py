@@ -64,6 +64,10 @@ def test_heat_map_of_unequal_private_spaces_and_relative_to_the_whole():
     assert drawn[0, 0] == pytest.approx(100 * first / 0.5)
     with pytest.raises(ValueError, match="no rows for dimensions"):
         pl.variance_explained(found[found["dimension"].isna()])
+    found.loc[(found["block"] == "all") & (found["modality"] == "view1"), "alone"] = -0.15
+    drawn = pl.variance_explained(found, relative=True).images[0].get_array()
+    assert drawn.mask[:, 1].all()  # of nothing there is no fraction
+    assert not drawn.mask[:, 0].any()
 
 
 @pytest.mark.parametrize("n_modalities", [2, 6])
@@ -172,6 +176,20 @@ def test_one_dimension_into_given_axes():
 def test_scores_of_nothing(value):
     ax = pl.feature_scores(pd.DataFrame({0: [value, value]})).axes[0]
     assert ax.get_xlim() == (0, 1)
+
+
+def test_scores_of_no_dimension():
+    with pytest.raises(ValueError, match="no dimension to draw"):
+        pl.feature_scores(pd.DataFrame(index=["a", "b"]))
+
+
+def test_names_are_no_formulas():
+    name = "a$^$b"
+    figure = pl.feature_scores(pd.DataFrame({0: [1.0, 2.0]}, index=[name, "c"]))
+    figure.canvas.draw()
+    assert name in [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    var = pd.DataFrame({"r2_cross": [0.1, 0.2], "r2_private": [0.2, 0.1]}, index=[name, "c"])
+    pl.shared_private(var).figure.canvas.draw()
 
 
 def test_they_draw_into_given_axes():

@@ -200,3 +200,13 @@ def test_points_on_the_edge_are_whole():
     ax = pl.reliability(metrics.reliability([[0.6, 0.4], [0.6, 0.4]], [1, 1]))
     assert np.asarray(ax.collections[0].get_offsets())[0, 1] == 0
     assert not ax.collections[0].get_clip_on()
+
+
+def test_a_label_and_a_covariate_of_one_name_are_two_columns():
+    table = pd.DataFrame(
+        [("probe", "shared", "batch", "auc", 0.9), ("covariate", "shared", "batch", "auc", 0.5)],
+        columns=["topic", "space", "target", "metric", "value"],
+    )
+    ax = pl.probe_matrix(table)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["batch (AUC)", "batch (covariate) (AUC)"]
+    assert [text.get_text() for text in ax.texts] == [".90", ".50"]

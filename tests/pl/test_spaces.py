@@ -122,3 +122,14 @@ def test_cells_without_a_category_are_grey_and_said():
 def test_wrong_shape():
     with pytest.raises(ValueError, match=r"'shared' has shape \(3, 5\); 'depth' colours 3 cells"):
         spaces({"shared": np.ones((3, 5))}, {"depth": np.ones(3)})
+
+
+def test_numbers_that_are_none_do_not_stretch_the_colours():
+    xy = np.random.default_rng(0).normal(size=(50, 2))
+    values = np.linspace(0, 1, 50)
+    values[3] = np.inf
+    low, high = spaces({"shared": xy}, {"depth": values}).axes[0].collections[0].get_clim()
+    assert 0 <= low < high <= 1
+    figure = spaces({"shared": xy}, {"depth": np.full(50, np.nan), "a$^$b": ["$^$"] * 50})
+    figure.canvas.draw()
+    assert spaces({"shared": xy[:0]}, {"depth": values[:0]}).axes

@@ -32,7 +32,12 @@ def permutations_within(groups: NDArray, n_permutations: int, seed: int) -> NDAr
 
 
 def pairing_p_values(
-    x: NDArray[np.floating], link: NDArray[np.floating], size: NDArray[np.floating], permutations: NDArray[np.int32]
+    x: NDArray[np.floating],
+    link: NDArray[np.floating],
+    size: NDArray[np.floating],
+    permutations: NDArray[np.int32],
+    *,
+    binary: bool = False,
 ) -> NDArray[np.float64]:
     r"""One-sided p-value of each feature that its predictions belong to their cells.
 
@@ -44,6 +49,9 @@ def pairing_p_values(
     Bernoulli likelihoods without depths (and missing entries), :math:`T_j` puts the permutations in the order of the
     explained deviance, so that this is its permutation test. Sums run over the observed entries.
 
+    0/1 data are not proportional to their depth, and a source that knows no more than the depth predicts what is left.
+    There :math:`o` is less the quadratic function of :math:`\log \ell` that fits it best.
+
     Parameters
     ----------
     x
@@ -54,6 +62,8 @@ def pairing_p_values(
         Depth of each cell, or ones.
     permutations
         Which cell's prediction each cell gets, shape ``(n_permutations, n_cells)``.
+    binary
+        Whether the data are 0/1.
 
     Returns
     -------
@@ -70,18 +80,30 @@ def pairing_p_values(
     """
     width = max(1, _BLOCK // max(len(x), 1))
     starts = range(0, x.shape[1], width)
+    depth = _functions_of_depth(size if binary else np.ones_like(size))
     size = size.astype(np.float32)
-    return np.concatenate([_of_block(x[:, i : i + width], link[:, i : i + width], size, permutations) for i in starts])
+    return np.concatenate(
+        [_of_block(x[:, i : i + width], link[:, i : i + width], size, depth, permutations) for i in starts]
+    )
 
 
-def _of_block(x: NDArray, link: NDArray, size: NDArray, permutations: NDArray) -> NDArray[np.float64]:
+def _functions_of_depth(size: NDArray) -> NDArray[np.float32]:
+    """Orthonormal basis of the quadratic functions of the logarithm of the depth, ``(n_cells, 3)``; of constants if all are equal."""
+    log = np.log(np.maximum(size, np.min(size, where=size > 0, initial=np.inf)))
+    powers = [log**k for k in range(3 if np.ptp(log) > _ROUNDING else 1)]
+    return np.linalg.qr(np.stack(powers, axis=1))[0].astype(np.float32)
+
+
+def _of_block(x: NDArray, link: NDArray, size: NDArray, depth: NDArray, permutations: NDArray) -> NDArray[np.float64]:
     missing = np.isnan(x)
     x = np.where(missing, 0.0, x).astype(np.float32)
     sizes = size @ ~missing
     rate = np.divide(x.sum(0), sizes, out=np.zeros_like(sizes), where=sizes > 0)
     residual = x - np.where(missing, 0.0, size[:, None] * rate)
-    varies = np.ptp(link, axis=0) > _ROUNDING * np.abs(link).max(0)
-    o = np.where(varies, link - link.mean(0), 0.0).astype(np.float32)
+    o = link - link.mean(0)
+    o = o - depth @ (depth.T @ o)
+    varies = np.ptp(o, axis=0) > _ROUNDING * np.abs(link).max(0)
+    o = np.where(varies, o, 0.0).astype(np.float32)
     scale = np.linalg.norm(residual, axis=0) * np.linalg.norm(o, axis=0)
     threshold = np.einsum("ij,ij->j", residual, o) - _ROUNDING * scale
     if not missing.any() and np.count_nonzero(x) < _SPARSE * x.size:

@@ -13,19 +13,25 @@ Array = NDArray[np.floating]
 #: Range of a column, over its largest number, up to which it is a constant: in single precision, the same sum computed for
 #: another minibatch differs by less.
 ROUNDING = 1e-6
+_SINGLE = {np.dtype(np.float16), np.dtype(np.float32)}
 
 
 def as_matrix(values: ArrayLike | pd.DataFrame | pd.Series, name: str) -> Array:
-    """Rows x columns in float64; a vector becomes one column, pandas' missing values NaN, constants up to rounding constants."""
+    """Rows x columns in float64; a vector becomes one column, pandas' missing values NaN.
+
+    Columns in single precision that are constant up to rounding are made constant.
+    """
+    given = values if isinstance(values, pd.DataFrame | pd.Series) else np.asarray(values)
+    dtypes = set(given.dtypes) if isinstance(given, pd.DataFrame) else {given.dtype}
     if isinstance(values, pd.DataFrame | pd.Series):
         matrix = values.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
-        matrix = np.asarray(values, dtype=np.float64)
+        matrix = np.asarray(given, dtype=np.float64)
     if matrix.ndim == 1:
         matrix = matrix[:, None]
     if matrix.ndim != 2 or matrix.shape[1] == 0:
         raise ValueError(f"{name} must be a matrix of rows x columns, not of shape {matrix.shape}.")
-    return without_rounding(matrix)
+    return without_rounding(matrix) if dtypes <= _SINGLE else matrix
 
 
 def without_rounding(matrix: Array) -> Array:

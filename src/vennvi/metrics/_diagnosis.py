@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from vennvi.metrics._alignment import alignment
-from vennvi.metrics._arrays import as_matrix, as_rows, complete_rows
-from vennvi.metrics._leakage import leakage, predictability
+from vennvi.metrics._arrays import Array, as_matrix, as_rows, complete_rows
+from vennvi.metrics._leakage import average_r2, leakage, predictability, predictions
 from vennvi.metrics._probe import probe_matrix
 from vennvi.metrics._shared_signal import MIN_PAIRS, shared_signal
 
@@ -201,23 +201,25 @@ def _leakage(private, joint, components, train, test, seed) -> pd.DataFrame:
 def _cross_fitted(
     name: tuple[str, str, str], source: ArrayLike, target: ArrayLike, test: ArrayLike, seed: int
 ) -> list[tuple]:
-    """R² within the test rows, each fifth predicted by what is fitted on the other four: rows of the table."""
+    """R² within the test rows, each fifth predicted by what is fitted on the other four: rows of the table.
+
+    One R² of all rows: that of a fifth of few rows says nothing, nor does the mean of five.
+    """
     sources, targets = as_matrix(source, "source"), as_matrix(target, "target")
     held_out = as_rows(test, len(sources), "test")
     held_out = held_out[complete_rows(sources[held_out], targets[held_out])]
     if len(held_out) < 2 * N_FOLDS:
         return []
     folds = np.array_split(np.random.default_rng(seed).permutation(held_out), N_FOLDS)
-    scores = [
-        predictability(sources, targets, np.concatenate(folds[:k] + folds[k + 1 :]), fold, average="variance")
-        for k, fold in enumerate(folds)
+    predicted: list[tuple[Array, Array]] = []
+    for k, fold in enumerate(folds):
+        others = np.concatenate(folds[:k] + folds[k + 1 :])
+        predicted.append(predictions(sources[others], targets[others], sources[fold]))
+    truth, n_train = targets[np.concatenate(folds)], len(held_out) - len(folds[0])
+    return [
+        (*name, metric, average_r2(truth, np.concatenate(parts), "variance"), n_train, len(held_out))
+        for metric, parts in zip(("r2_ridge_held_out", "r2_knn_held_out"), zip(*predicted, strict=True), strict=True)
     ]
-    values = {
-        "r2_ridge_held_out": np.mean([score.ridge for score in scores]),
-        "r2_knn_held_out": np.mean([score.knn for score in scores]),
-    }
-    n_train = len(held_out) - len(folds[0])
-    return [(*name, metric, float(value), n_train, len(held_out)) for metric, value in values.items()]
 
 
 def _probes(topic: str, spaces, targets, train, test) -> pd.DataFrame:
@@ -336,7 +338,10 @@ def _say_probes(rows: pd.DataFrame) -> Iterator[str]:
     for target, found in rows.groupby("target", sort=False):
         name, score, readable = _scores(found)
         if score.isna().all():
-            yield f"check: {target} has too few classes or cells to be read: give a label with two classes at least."
+            yield (
+                f"check: {target} cannot be read: it has fewer than two classes, or too few cells of each. Give a label with two "
+                "classes at least, and several cells in each."
+            )
             continue
         joint = score["shared"]
         alone = score[score.index.str.startswith("shared ")]

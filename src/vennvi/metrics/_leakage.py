@@ -99,14 +99,9 @@ def predictability(
 
     ridge = knn = np.nan
     if min(n_train, n_test) > 1:
-        scaler = StandardScaler().fit(sources[train_rows])
-        known, asked = scaler.transform(sources[train_rows]), scaler.transform(sources[test_rows])
         truth = targets[test_rows]
-        neighbors = KNeighborsRegressor(min(n_neighbors, n_train), weights="distance")
-        ridge, knn = (
-            _average_r2(truth, model.fit(known, targets[train_rows]).predict(asked).reshape(truth.shape), average)
-            for model in (RidgeCV(_PENALTIES), neighbors)
-        )
+        predicted = predictions(sources[train_rows], targets[train_rows], sources[test_rows], n_neighbors)
+        ridge, knn = (average_r2(truth, values, average) for values in predicted)
     return Predictability(ridge, knn, n_train, n_test, n_split - n_train - n_test)
 
 
@@ -179,7 +174,20 @@ def leakage(
     return pd.DataFrame(records, columns=["source", "target", "metric", "value", "n_train", "n_test"])
 
 
-def _average_r2(truth: Array, prediction: Array, average: str) -> float:
+def predictions(known: Array, targets: Array, asked: Array, n_neighbors: int = 10) -> tuple[Array, Array]:
+    """Targets of other rows by a ridge regression and by nearest neighbours, both fitted to the known rows."""
+    scaler = StandardScaler().fit(known)
+    known, asked = scaler.transform(known), scaler.transform(asked)
+    neighbors = KNeighborsRegressor(min(n_neighbors, len(known)), weights="distance")
+    ridge, knn = (
+        model.fit(known, targets).predict(asked).reshape(len(asked), targets.shape[1])
+        for model in (RidgeCV(_PENALTIES), neighbors)
+    )
+    return ridge, knn
+
+
+def average_r2(truth: Array, prediction: Array, average: str) -> float:
+    """R² of all columns: each counts the same (``"uniform"``), or by its variance (``"variance"``)."""
     r2 = r2_of_columns(truth, prediction)
     if average == "uniform":
         return float(r2.mean())

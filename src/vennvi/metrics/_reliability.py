@@ -15,6 +15,8 @@ from vennvi.metrics._arrays import as_matrix, check_same_rows
 
 #: Temperatures that are looked at.
 _TEMPERATURES = (0.05, 50.0)
+#: Standard deviation of the logarithm of the temperature, before any row is looked at.
+_PRIOR_SD = 0.5
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,13 @@ def reliability(
 
 
 def temperature(logits: ArrayLike | pd.DataFrame, labels: ArrayLike, *, classes: Sequence | None = None) -> float:
-    r"""Temperature that makes logits most likely: :math:`\arg\max_T \sum_i \log \operatorname{softmax}(z_i / T)_{y_i}`.
+    r"""Temperature that makes logits most likely, with a weak preference for none.
+
+    .. math:: \arg\max_T \sum_i \log \operatorname{softmax}(z_i / T)_{y_i} - \frac{1}{2} \left(\frac{\log T}{0.5}\right)^2
 
     Above 1 if the logits are too sure of themselves, below 1 if not sure enough. The predicted label stays the same.
+    Without the last term, a few rows that are all right would call for a temperature of 0, and every other row would be
+    sure of its label.
 
     Parameters
     ----------
@@ -139,7 +145,7 @@ def temperature(logits: ArrayLike | pd.DataFrame, labels: ArrayLike, *, classes:
 
     def loss(log_temperature: float) -> float:
         log_probabilities = log_softmax(values / np.exp(log_temperature), axis=1)
-        return -float(log_probabilities[np.arange(len(known)), known].mean())
+        return 0.5 * (log_temperature / _PRIOR_SD) ** 2 - float(log_probabilities[np.arange(len(known)), known].sum())
 
     found = minimize_scalar(loss, bounds=tuple(np.log(_TEMPERATURES)), method="bounded")
     return float(np.exp(found.x))

@@ -100,6 +100,9 @@ class DiagnoseMixin:
         train, test = (_at_most(cells, max_cells, rng) for cells in (train, test))
         names = [labels] if isinstance(labels, str) else list(labels)
         known = {name: _label_values(obs_column(data, name, "labels")) for name in names}
+        setup = self.registry["setup_args"]  # type: ignore[attr-defined]
+        if (own := setup.get("labels_key")) in known:  # the unlabelled are none of the classes
+            known[own][known[own] == setup.get("unlabeled_category")] = None
         cells = np.concatenate([train, test])
         rows = np.arange(len(cells))
         fitted, read = rows[: len(train)], rows[len(train) :]
@@ -206,7 +209,7 @@ def _label_values(column: pd.Series) -> NDArray:
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
         return np.where(np.isfinite(values), values, np.nan)
-    return column.astype(object).to_numpy()
+    return column.astype(object).to_numpy(copy=True)
 
 
 def _as_array(x: torch.Tensor) -> NDArray[np.float64] | sparse.csr_array:

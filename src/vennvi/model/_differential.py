@@ -20,6 +20,7 @@ from vennvi._keys import data_key
 from vennvi.data._dataset import cell_positions, obs_rows
 from vennvi.likelihoods import Likelihood, NormalLikelihood
 from vennvi.model._expression import Space
+from vennvi.model._seeded import seeded
 
 if TYPE_CHECKING:
     from vennvi.module import SharedPrivateVAE
@@ -92,7 +93,7 @@ class DifferentialMixin:
         groupby
             Column of ``mdata.obs`` (or of the modality's own obs) with the groups.
         group1, group2
-            Groups to compare; by default every group against the rest.
+            Groups to compare; by default every group against the rest, to which cells without a group belong.
         modality
             Modality to test, such as ``"rna"``, or ``"atac"`` for accessibility.
         space
@@ -119,7 +120,7 @@ class DifferentialMixin:
         silent
             Whether to hide the progress bar.
         seed
-            Seed of the choice of cells.
+            Seed of the choice of cells and of the draws.
         **kwargs
             Passed to scvi-tools' ``DifferentialComputation.get_bayes_factors``, for example ``n_samples_overall`` or
             ``pseudocounts``.
@@ -193,27 +194,28 @@ class DifferentialMixin:
             )
             return torch.cat([chunk.cpu() for chunk in chunks]).numpy()
 
-        table = _de_core(
-            manager,
-            samples,
-            None,
-            groupby,
-            group1,
-            group2,
-            _in_modality(idx1, data.n_obs, cells),
-            _in_modality(idx2, data.n_obs, cells, _in_modality(idx1, data.n_obs, cells), manager.adata.obs),
-            all_stats,
-            _raw_properties(likelihood),
-            names,
-            mode,
-            batchid1,
-            batchid2,
-            delta,
-            batch_correction,
-            fdr_target,
-            silent,
-            **kwargs,
-        )
+        with seeded(seed, self.device):  # type: ignore[attr-defined]
+            table = _de_core(
+                manager,
+                samples,
+                None,
+                groupby,
+                group1,
+                group2,
+                _in_modality(idx1, data.n_obs, cells),
+                _in_modality(idx2, data.n_obs, cells, _in_modality(idx1, data.n_obs, cells), manager.adata.obs),
+                all_stats,
+                _raw_properties(likelihood),
+                names,
+                mode,
+                batchid1,
+                batchid2,
+                delta,
+                batch_correction,
+                fdr_target,
+                silent,
+                **kwargs,
+            )
         if effect != "log2 fold change":
             table = table.rename(columns=lambda name: name.replace("lfc_", "effect_", 1))
         return table

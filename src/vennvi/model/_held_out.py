@@ -26,13 +26,16 @@ def held_out_cells(
     Raises
     ------
     ValueError
-        If the model was trained on all cells and neither new data nor cells are given.
+        If the model was trained on all cells and neither new data nor cells are given, or ``indices`` chooses no cell.
     """
     data = model.adata if mdata is None else mdata
     if data is None:
         raise ValueError(f"This model was loaded without data: pass `mdata` to {purpose}.")
     if indices is not None:
-        return cell_positions(data.n_obs, indices)
+        cells = cell_positions(data.n_obs, indices)
+        if not len(cells):
+            raise ValueError("`indices` chooses no cell.")
+        return cells
     if data is not model.adata:
         _warn_of_training_cells(model, data, purpose)
         return cell_positions(data.n_obs, None)

@@ -18,6 +18,7 @@ from vennvi.likelihoods import Columns, NormalLikelihood
 from vennvi.model._calibration import kept_with, warn_without_data
 from vennvi.model._held_out import held_out_split
 from vennvi.model._predictive import PredictiveMixin
+from vennvi.model._seeded import seeded
 
 #: Held-out cells below which the learned width is kept, and cells that the scale is fitted on at most.
 MIN_CELLS, MAX_CELLS = 20, 500
@@ -107,11 +108,15 @@ class IntervalScaleMixin(PredictiveMixin):
         name = f"{target} from {', '.join(sources)}"
         if name not in scales:
             cells = self._calibration_cells()
-            usable = cells[self._presence(self.adata, target)[cells]] if len(cells) else cells  # type: ignore[attr-defined]
+            usable = cells
+            if len(cells):  # those that have the target, and something to predict it from
+                has = {m: self._presence(self.adata, m)[cells] for m in {target, *sources}}  # type: ignore[attr-defined]
+                usable = cells[has[target] & np.any([has[m] for m in sources], axis=0)]
             if len(usable) < MIN_CELLS:
                 warn_without_data(self, f"The intervals of {name}")
                 return neutral
-            squares, counts = self._standardised_squares(target, sources, usable)
+            with seeded(0, self.device):  # type: ignore[attr-defined]
+                squares, counts = self._standardised_squares(target, sources, usable)
             parts = [shrunken_scale(squares.sum(0), counts.sum(0))]
             parts += [shrunken_scale(squares[other], counts[other]) for other in (1, 0)]  # half 1 by half 2
             scales[name] = np.stack(parts)

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from vennvi._keys import data_key
 from vennvi._sparse import is_sparse
-from vennvi.likelihoods import Columns
+from vennvi.likelihoods import Columns, NormalLikelihood
 from vennvi.metrics import predictive_ranks, rank_coverage
 from vennvi.model._held_out import held_out_cells
+from vennvi.model._seeded import seeded
 
 if TYPE_CHECKING:
     from vennvi.module import SharedPrivateVAE
@@ -49,15 +50,19 @@ class Prediction:
         return tuple(self.lower)
 
 
-def central_intervals(draws: Tensor, levels: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
+def central_intervals(
+    draws: Tensor, levels: Sequence[float], *, of_counts: bool = False
+) -> list[tuple[Tensor, Tensor]]:
     r"""Central intervals of draws along the first axis: order statistics :math:`\frac{1 \mp \ell}{2} (K + 1)`.
 
-    With these, a further draw is inside with probability :math:`\ell` exactly, whatever the number of draws.
+    With these, a further draw is inside with probability :math:`\ell` exactly, whatever the number of draws. Intervals
+    ``of_counts`` end at whole numbers, and hold as much at least.
     """
     ordered = draws.sort(dim=0).values
-    return [
+    ends = [
         (_order_statistic(ordered, (1 - level) / 2), _order_statistic(ordered, (1 + level) / 2)) for level in levels
     ]
+    return [(lower.floor(), upper.ceil()) for lower, upper in ends] if of_counts else ends
 
 
 def _order_statistic(ordered: Tensor, p: float) -> Tensor:
@@ -152,13 +157,18 @@ class PredictiveMixin:
         ends = [f"{end} {level}" for level in levels for end in ("lower", "upper")]
         # made before the draws: what is kept among what is freed would scatter the memory
         tables = {name: np.full((len(obs_names), len(names)), np.nan, np.float32) for name in ("mean", "sd", *ends)}
+        of_counts = not isinstance(self.module.likelihood(target), NormalLikelihood)
         start = 0
         for draws, mean, variance, _ in self._calibrated_draws(  # type: ignore[attr-defined]
             target, sources, mdata, indices, n_draws, columns, len(names), library_size, batch_size, calibrated
         ):
             rows = slice(start, start + len(mean))
             start = rows.stop
-            values = [mean, variance.sqrt(), *chain.from_iterable(central_intervals(draws, levels))]
+            values = [
+                mean,
+                variance.sqrt(),
+                *chain.from_iterable(central_intervals(draws, levels, of_counts=of_counts)),
+            ]
             for name, value in zip(tables, values, strict=True):
                 tables[name][rows] = value.cpu().numpy()
 
@@ -227,17 +237,18 @@ class PredictiveMixin:
         names, columns = self._target_columns(target, var_names)  # type: ignore[attr-defined]
         cells = held_out_cells(self, mdata, indices, "measure coverage")
         inside, n = np.zeros(len(levels)), 0
-        for i, (draws, _, _, given) in enumerate(
-            self._calibrated_draws(  # type: ignore[attr-defined]
-                target, sources, mdata, cells, n_samples, columns, len(names), None, batch_size, calibrated
-            )
-        ):
-            x = given[data_key(target)]
-            x = (x.to_dense() if is_sparse(x) else x)[:, columns].masked_fill(given["present"] == 0, torch.nan)
-            ranks = predictive_ranks(x.cpu().numpy(), draws.cpu().numpy(), seed=seed + i)
-            counted = int((~np.isnan(ranks)).sum())
-            if counted:
-                inside, n = inside + counted * rank_coverage(ranks, levels), n + counted
+        with seeded(seed, self.device):  # type: ignore[attr-defined]
+            for i, (draws, _, _, given) in enumerate(
+                self._calibrated_draws(  # type: ignore[attr-defined]
+                    target, sources, mdata, cells, n_samples, columns, len(names), None, batch_size, calibrated
+                )
+            ):
+                x = given[data_key(target)]
+                x = (x.to_dense() if is_sparse(x) else x)[:, columns].masked_fill(given["present"] == 0, torch.nan)
+                ranks = predictive_ranks(x.cpu().numpy(), draws.cpu().numpy(), seed=seed + i)
+                counted = int((~np.isnan(ranks)).sum())
+                if counted:
+                    inside, n = inside + counted * rank_coverage(ranks, levels), n + counted
         return pd.DataFrame(
             {
                 "target": target,

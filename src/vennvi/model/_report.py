@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from vennvi import pl
 from vennvi._files import atomic_path, check_writable
 from vennvi.metrics import reliability
+from vennvi.metrics._arrays import without_rounding
 from vennvi.model._held_out import held_out_cells, n_training_cells, obs_column, training_cells
 from vennvi.model._report_features import feature_sections
 from vennvi.report import Section, image, render
@@ -182,7 +183,7 @@ class ReportMixin:
     ) -> Section:
         key = self.registry["setup_args"].get("batch_key")  # type: ignore[attr-defined]
         names = dict.fromkeys([*labels, *([key] if key is not None and key in data.obs else [])])
-        colors: dict[str, Any] = {name: data.obs[name].iloc[cells] for name in names}
+        colors: dict[str, Any] = {name: _all_categories(data.obs[name]).iloc[cells] for name in names}
         palette = {name: found for name in names if (found := _palette(data, name)) is not None}
         if not colors:
             colors["cells"] = np.full(len(cells), "cell", dtype=object)
@@ -226,8 +227,9 @@ class ReportMixin:
         key = self.registry["setup_args"].get("labels_key")  # type: ignore[attr-defined]
         if self.module.classifier is None or key not in data.obs:
             return []
-        truth = data.obs[key].to_numpy()[cells]
-        if not np.isin(truth.astype(str), np.asarray(self.label_categories).astype(str)).any():  # type: ignore[attr-defined]
+        known = {str(label): label for label in self.label_categories}  # type: ignore[attr-defined]
+        truth = np.array([known.get(str(value)) for value in data.obs[key].to_numpy()[cells]], dtype=object)
+        if all(label is None for label in truth):
             return []
         scores = {
             name: reliability(
@@ -282,6 +284,12 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+def _all_categories(column: pd.Series) -> pd.Series:
+    """What is no number as categories, before cells are left out: colours are in their order."""
+    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    return column if numeric else column.astype("category")
+
+
 def _palette(mdata: MuData, key: str) -> list[str] | None:
     """Colours that scanpy keeps for the categories of a column, global or pulled from a modality (``"rna:type"``)."""
     modality, _, column = key.partition(":")
@@ -298,10 +306,11 @@ def _has_probes(table: pd.DataFrame) -> bool:
 
 
 def _umap(latent: NDArray, seed: int) -> NDArray:
-    """Two-dimensional embedding of the rows without NaN; the others are NaN. Too few rows are drawn as they are."""
+    """Two-dimensional embedding of the rows without NaN; the others are NaN. Too few rows, or all the same, are drawn as they are."""
     present = ~np.isnan(latent).any(axis=1)
+    latent = without_rounding(latent)
     embedding = np.full((len(latent), 2), np.nan)
-    if present.sum() < 20:
+    if present.sum() < 20 or not np.ptp(latent[present], axis=0).any():
         embedding[present] = np.c_[latent[present], np.zeros((present.sum(), 1))][:, :2]
         return embedding
     adata = ad.AnnData(obsm={"z": latent[present]}, obs=pd.DataFrame(index=np.arange(present.sum()).astype(str)))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vennvi.explain._blocks import PAIRED, ModalityLatents
 from vennvi.explain._deviance import ExplainedDeviance
 from vennvi.explain._pairing import pairing_p_values, permutations_within, q_values
-from vennvi.likelihoods import Columns
+from vennvi.likelihoods import BernoulliLikelihood, Columns
 from vennvi.model._held_out import held_out_cells, obs_column
 from vennvi.model._passes import PassesMixin
 
@@ -45,7 +45,9 @@ class SharedFeaturesMixin(PassesMixin):
         (as ``"cross"`` in :meth:`variance_explained`), and the p-value asks whether the predictions belong to *their*
         cells: it compares their covariance with the data with that after shuffling which cell gets which prediction,
         among cells of the same batch and categorical covariates that have the same sources. The model is not trained
-        again. The q-value is Benjamini and Hochberg's: of the features with ``q_value <= 0.05``, 5 % or fewer are
+        again. Counts are compared as shares of the cell's total: where a shared programme moves the total, the shares of all
+        features move, and features that have nothing to do with it are found as well. Give ``size_factor_key`` to set the
+        depth apart from the total. The q-value is Benjamini and Hochberg's: of the features with ``q_value <= 0.05``, 5 % or fewer are
         expected to be false.
 
         Parameters
@@ -98,6 +100,8 @@ class SharedFeaturesMixin(PassesMixin):
         """
         self._check_if_trained(warn=False)  # type: ignore[attr-defined]
         self._check_modality("target", target)  # type: ignore[attr-defined]
+        if len(self.modalities) < 2:
+            raise ValueError("This model has one modality: to predict its features takes another one.")
         sources = self._others(target) if source is None else self._sources(source)  # type: ignore[attr-defined]
         if target in sources or not sources:
             raise ValueError(f"`source` must name modalities other than the target {target!r}.")
@@ -119,6 +123,7 @@ class SharedFeaturesMixin(PassesMixin):
         permutations = permutations_within(groups, n_permutations, seed)
         size = z.size.squeeze(-1).cpu().numpy()[kept]
         explained = ExplainedDeviance(likelihood, totals[target], z.sizes)
+        binary = isinstance(likelihood, BernoulliLikelihood)
         width = max(1, _BLOCK // int(kept.sum()))
         p_values = []
         for start in range(0, likelihood.n_features, width):
@@ -136,7 +141,7 @@ class SharedFeaturesMixin(PassesMixin):
                 x[now] = batch[target][paired[rows]][:, columns].cpu().numpy()
                 link[now] = likelihood.link(even[paired[rows]]).cpu().numpy()
                 filled = now.stop
-            p_values.append(pairing_p_values(x, link, size, permutations))
+            p_values.append(pairing_p_values(x, link, size, permutations, binary=binary))
         values = explained.per_feature("cross", PAIRED)
         p = np.where(np.isnan(values), np.nan, np.concatenate(p_values))
         return pd.DataFrame(

@@ -8,8 +8,10 @@ from matplotlib.axes import Axes
 
 from vennvi.metrics import SharedSignal
 from vennvi.pl._palette import PALETTE
+from vennvi.pl._plain_text import plain_text
 
 
+@plain_text
 def alignment_null(signal: SharedSignal, *, ax: Axes | None = None) -> Axes:
     """Draw the observed statistic of a test of shared signal over the histogram of its permutations.
 

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from vennvi.pl._palette import LINES, MARKERS, source_name
+from vennvi.pl._plain_text import plain_text
 
 #: Distance from the nominal level that is shaded.
 _TOLERANCE = 0.05
@@ -15,6 +16,7 @@ _TOLERANCE = 0.05
 _MOST_LINES = 8
 
 
+@plain_text
 def coverage(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw the fraction of values inside their predictive intervals against the intervals' level.
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vennvi.pl._palette import PALETTE
+from vennvi.pl._plain_text import plain_text
 
 #: Dimensions that are drawn unless they are named.
 _MOST_PANELS = 12
@@ -18,6 +19,7 @@ _MOST_PANELS = 12
 _WEAK = 0.05
 
 
+@plain_text
 def feature_scores(
     scores: pd.DataFrame,
     *,
@@ -54,7 +56,7 @@ def feature_scores(
     KeyError
         If a dimension is not a column of the scores.
     ValueError
-        If there is an ``ax`` and not exactly one dimension to draw.
+        If there is no dimension to draw, or an ``ax`` and more than one.
 
     Examples
     --------
@@ -67,6 +69,8 @@ def feature_scores(
     if dimensions is None:
         strength = (scores**2).sum(axis=0)
         dimensions = list(strength.sort_values(ascending=False, kind="stable").index[:_MOST_PANELS])
+    if not len(dimensions):
+        raise ValueError("There is no dimension to draw: a private space may have none.")
     if unknown := [d for d in dimensions if d not in scores.columns]:
         raise KeyError(f"Dimension {unknown[0]!r} is not among the scores' {len(scores.columns)}.")
     if ax is not None and len(dimensions) != 1:

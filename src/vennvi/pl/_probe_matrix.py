@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from vennvi.pl._plain_text import plain_text
+
 _NOTHING = {"AUC": 0.5, "R²": 0.0}  # what no information reads
 
 
+@plain_text
 def probe_matrix(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw a heat map of latent spaces by targets: the AUC of labels, R² of numbers.
 
@@ -43,6 +46,12 @@ def probe_matrix(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """
     if "topic" in table:
         table = table[table["topic"].isin(("probe", "covariate"))]
+        also_a_label = table["target"].isin(table.loc[table["topic"] == "probe", "target"])
+        table = table.assign(
+            target=table["target"].mask(
+                also_a_label & (table["topic"] == "covariate"), table["target"] + " (covariate)"
+            )
+        )
     auc, r2 = table[table["metric"] == "auc"], table[table["metric"].isin(("r2_ridge", "r2_knn"))]
     if not len(auc) + len(r2):
         raise ValueError("The table has no probe (metrics 'auc', 'r2_ridge', 'r2_knn'): name labels to probe.")

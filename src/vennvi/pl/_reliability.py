@@ -10,8 +10,10 @@ from matplotlib.axes import Axes
 
 from vennvi.metrics import Reliability
 from vennvi.pl._palette import PALETTE
+from vennvi.pl._plain_text import plain_text
 
 
+@plain_text
 def reliability(scores: Reliability | Mapping[str, Reliability], *, ax: Axes | None = None) -> Axes:
     """Draw a reliability diagram: on the diagonal, a probability is the frequency with which it is right.
 

@@ -10,10 +10,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from vennvi.pl._palette import PALETTE
+from vennvi.pl._plain_text import plain_text
 
 _BY = {"cross": "other modalities", "shared": "shared latents", "private": "private latents"}
 
 
+@plain_text
 def shared_private(
     features: pd.DataFrame,
     *,
@@ -90,5 +92,6 @@ def shared_private(
     names = {f"r2_{by}": f"{explained} the {what}" for by, what in _BY.items()}
     ax.set_xlabel(names.get(private, private))
     ax.set_ylabel(names.get(shared, shared))
+    ax.locator_params(axis="x", nbins=6)
     ax.spines[["top", "right"]].set_visible(False)
     return ax

@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
 from vennvi.pl._categories import Categories, categories_of
+from vennvi.pl._plain_text import plain_text
 
 #: Inches: of a legend's row, of a colour bar, and of a letter.
 _LEGEND_ROW, _BAR, _LETTER = 0.134, 0.3, 0.058
@@ -23,6 +24,7 @@ _LEFT, _TOP, _GAP = 0.3, 0.3, 0.08
 _NEAR = 15
 
 
+@plain_text
 def spaces(
     embeddings: Mapping[str, ArrayLike],
     colors: Mapping[str, ArrayLike],
@@ -84,7 +86,7 @@ def spaces(
                 raise ValueError(f"Embedding {name!r} has shape {xy.shape}; {quantity!r} colours {n_cells} cells.")
             ax.set(xticks=[], yticks=[], box_aspect=1)
             ax.spines[:].set_color("0.8")
-            drawn = _scatter(ax, xy, values, point_size or np.clip(4000 / len(xy), 1.0, 12.0))
+            drawn = _scatter(ax, xy, values, point_size or np.clip(4000 / max(len(xy), 1), 1.0, 12.0))
             if ax in axes[0]:
                 ax.set_title(quantity, fontsize=10)
             if ax in axes[:, 0]:
@@ -122,10 +124,10 @@ def _scatter(ax: Axes, xy: np.ndarray, values: pd.Series | Categories, size: flo
     order = np.random.default_rng(0).permutation(shown)
     style: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": True}
     if not isinstance(values, Categories):
-        low, high = np.nanquantile(values, [0.01, 0.99])
-        return ax.scatter(
-            xy[order, 0], xy[order, 1], c=values.to_numpy()[order], cmap="viridis", vmin=low, vmax=high, **style
-        )
+        numbers = values.to_numpy(dtype=float, na_value=np.nan)
+        numbers = np.where(np.isfinite(numbers), numbers, np.nan)
+        low, high = np.nanquantile(numbers, [0.01, 0.99]) if (~np.isnan(numbers)).any() else (0.0, 1.0)
+        return ax.scatter(xy[order, 0], xy[order, 1], c=numbers[order], cmap="viridis", vmin=low, vmax=high, **style)
     colors = values.cell_colors()
     drawn = ax.scatter(xy[order, 0], xy[order, 1], c=[colors[i] for i in order], **style)
     if values.numbered:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vennvi.pl._palette import LINES, MARKERS, source_name, with_shades
+from vennvi.pl._plain_text import plain_text
 
 _STYLES: dict[str, Literal["-", "--"]] = {"train": "-", "validation": "--"}
 _CELLS = {"train": "training cells", "validation": "validation cells"}
@@ -27,6 +28,7 @@ _RECONSTRUCTION = "reconstruction of "
 _COLORS = with_shades(LINES)
 
 
+@plain_text
 def training_curves(history: Mapping[str, pd.DataFrame], *, skip: int = 0, panel_size: float = 2.6) -> Figure:
     """Draw every term of the loss over the epochs: training cells solid, validation cells dashed.
 

@@ -8,10 +8,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from vennvi.pl._palette import PALETTE
+from vennvi.pl._plain_text import plain_text
 
 _COLORS = {"covariates": "0.75", "shared": PALETTE[0], "private": PALETTE[1]}
 
 
+@plain_text
 def variance_blocks(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw one bar a modality: covariates, then shared latents, then what the private ones add; the heights sum to all.
 

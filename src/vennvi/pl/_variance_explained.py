@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from vennvi.pl._plain_text import plain_text
+
 #: Cells are annotated up to this many dimensions; more would not be legible.
 _MOST_NUMBERS = 24
 
 
+@plain_text
 def variance_explained(
     table: pd.DataFrame,
     *,
@@ -30,7 +33,8 @@ def variance_explained(
         ``"incremental"``: what is lost without the dimension. ``"alone"``: what it explains with all others at their
         mean.
     relative
-        Whether to divide by what all latents explain of the modality: R² and deviances on one scale.
+        Whether to divide by what all latents explain of the modality: R² and deviances on one scale. A modality of which
+        they explain nothing is left blank.
     ax
         Axes to draw into; by default a new figure that grows with the number of dimensions.
 
@@ -61,7 +65,8 @@ def variance_explained(
     rows = rows.assign(percent=100 * rows[value].astype(float))
     if relative:
         whole = table[(table["block"] == "all") & table["dimension"].isna()].set_index("modality")["alone"]
-        rows["percent"] /= rows["modality"].map(whole.astype(float)).to_numpy()
+        whole = whole.astype(float)
+        rows["percent"] /= rows["modality"].map(whole.where(whole > 0)).to_numpy()
     grid = rows.pivot_table(index=["block", "dimension"], columns="modality", values="percent", dropna=False)
     order = [(b, d) for b in blocks for d in sorted(rows.loc[rows["block"] == b, "dimension"].unique())]
     values = grid.reindex(index=pd.MultiIndex.from_tuples(order), columns=modalities).to_numpy(dtype=float)
@@ -87,7 +92,8 @@ def variance_explained(
                 ax.text(j, i, f"{round(number, 1) + 0.0:.1f}", ha="center", va="center", fontsize=7, color=color)
     measures = rows["measure"].replace({"R2": "variance"}).unique()
     bar = ax.figure.colorbar(image, ax=ax, shrink=0.7, aspect=25)
-    bar.set_label(f"% of {' / '.join(measures)} {'that the model explains' if relative else 'explained'}", fontsize=8)
+    explained = "\nthat the model explains" if relative else " explained"
+    bar.set_label(f"% of {' / '.join(measures)}{explained}", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)
     ax.set_title("lost without it" if value == "incremental" else "explained alone", fontsize=10)

@@ -1,0 +1,22 @@
+"""Draws that a seed determines, and that leave those of everyone else as they would have been."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's and numpy's global generators for the time of the block, and put them back."""
+    state = np.random.get_state()  # noqa: NPY002, scvi-tools draws from it
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
