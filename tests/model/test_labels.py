@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from toy import toy_mudata
 
 import vennvi
 from vennvi import MMVAEPlusPlus
+from vennvi.data._device import DeviceMuDataset
 from vennvi.metrics import reliability
 
 
@@ -89,6 +91,8 @@ def test_cells_that_lack_the_modality_of_the_labels_are_not_labelled(tmp_path):
     batch = next(iter(model._make_data_loader(adata=part, batch_size=60)))
     has = batch["mask_protein"].numpy() > 0
     np.testing.assert_array_equal(batch["labels"].numpy() < len(model.label_categories), has)
+    kept = DeviceMuDataset(model.get_anndata_manager(part), device=torch.device("cpu"))
+    np.testing.assert_array_equal(kept[np.arange(60)]["labels"].numpy(), batch["labels"].numpy())
 
 
 def test_cells_without_the_modality_do_not_count_for_its_temperature():

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
+from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from torch import Tensor
 
@@ -95,6 +96,8 @@ class DeviceMuDataset(MuDataset):
             for key, store in self._store.items()
         }
         self._store = {}
+        if isinstance(labels := self._kept.get(REGISTRY_KEYS.LABELS_KEY), DenseRows):
+            labels.values[-1] = self._unlabelled  # of cells that lack the modality of the labels
         self._present = {m: rows >= 0 for m, rows in self._rows_of.items()}
         for m in self.modalities:  # a cell with nothing but NaN lacks the modality
             kept = self._kept.get(data_key(m))
