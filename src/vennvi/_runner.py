@@ -25,6 +25,8 @@ from vennvi.fused import fastest_multiply, multiplied_by, others_at_hand
 #: Features of a dense minibatch whose logarithms and missing entries are work for all threads.
 _WIDE = 10_000
 _DEFAULTS = {name: parameter.default for name, parameter in signature(Trainer.__init__).parameters.items()}
+#: What a model knows of its split.
+_SPLIT = ("train_indices", "validation_indices", "test_indices", "split_names_", "_split_index")
 _EARLY_STOPPING = ("monitor", "min_delta", "patience", "mode", "warmup_epochs")
 
 
@@ -78,10 +80,17 @@ class SharedPrivateTrainRunner(TrainRunner):
                 meanwhile.enter_context(multiplied_by(fastest_multiply()))
             if manager is not None:
                 meanwhile.enter_context(manager.kept_on(self.trainer.strategy.root_device))
+            before = {name: getattr(self.model, name) for name in _SPLIT}
             if self.trainer.is_global_zero:
                 self._tell_split()
             self.model.module.train()  # reading latents left it in evaluation mode, and Lightning leaves modes alone
-            super().__call__()
+            try:
+                super().__call__()
+            except BaseException:
+                if not self.trainer.global_step:  # the parameters are those of the training before
+                    for name, value in before.items():
+                        setattr(self.model, name, value)
+                raise
 
     def _tell_split(self) -> None:
         """Give the model the split before it is trained: scvi-tools does after, and a checkpoint would know none."""

@@ -103,6 +103,8 @@ def test_what_the_environment_lacks_is_no_result(tiny, truth, tmp_path):
     with pytest.raises(CannotStartError, match="no accelerator 'banana': choose auto, gpu, cpu"):
         run(tiny.restrict(accelerator="banana"), out, models=[truth()], progress=False)
     assert not out.exists()
+    broken = dataclasses.replace(tiny, build=lambda **_: 1 / 0)
+    assert set(run(broken, out, models=[truth()], progress=False)["status"]) == {"failed"}
 
 
 def test_an_unreadable_cell_is_run_again(tiny, truth, tmp_path):
@@ -118,8 +120,26 @@ def test_an_unreadable_cell_is_run_again(tiny, truth, tmp_path):
 def test_an_empty_folder_is_free(tiny, truth, tmp_path):
     run(dataclasses.replace(tiny, conditions=()), tmp_path, models=[truth()], progress=False)
     run(tiny.restrict(max_epochs=7), tmp_path, models=[truth()], progress=False)
+    cells = stems(tmp_path)
     with pytest.raises(OtherResultsError, match="max_epochs 7, not 8"):
         run(tiny.restrict(max_epochs=8), tmp_path, models=[truth()], progress=False)
+    assert stems(tmp_path) == cells
+
+
+def test_a_folder_is_claimed_from_the_start(tiny, truth, tmp_path):
+    """While the first run is in its first cell, another one with other settings is refused."""
+
+    def another(**kwargs):
+        with pytest.raises(OtherResultsError, match="max_epochs 1, not 8"):
+            run(tiny.restrict(max_epochs=8), tmp_path, models=[truth()], progress=False)
+        return tiny.build(**kwargs)
+
+    first = truth()
+    fit = first.adapter.fit
+    object.__setattr__(
+        first.adapter, "fit", lambda data, *args, **kwargs: (another(seed=0, noise=0.1), fit(data, *args, **kwargs))[1]
+    )
+    assert set(run(tiny, tmp_path, models=[first], progress=False)["status"]) == {"ok"}
 
 
 def test_an_interruption_of_a_training_is_one_of_the_run(tiny, tmp_path, monkeypatch):

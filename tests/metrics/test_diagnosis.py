@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from vennvi.metrics import alignment, diagnose, interval_coverage, linear_probe, predictability
@@ -198,4 +199,5 @@ def test_data_of_a_large_offset_are_no_constants():
     assert alignment(x, x).foscttm == 0
     rounded = np.full((500, 1), 0.3, dtype=np.float32)
     rounded[::2] = np.nextafter(rounded[::2], np.float32(1))
-    assert np.isnan(predictability(x, rounded, TRAIN[:300], TRAIN[300:]).ridge)
+    for latents in (rounded, rounded.astype(float), rounded.tolist(), pd.DataFrame({"a": rounded.ravel(), "b": 1.0})):
+        assert np.isnan(predictability(x, latents, TRAIN[:300], TRAIN[300:]).ridge)

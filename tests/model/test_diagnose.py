@@ -113,3 +113,8 @@ def test_unlabelled_cells_are_no_class():
     expected = model.diagnose(labels="partial_missing").table.replace("partial_missing", "partial")
     pd.testing.assert_frame_equal(found, expected)
     assert (mdata.obs["partial"] == "unknown").sum() == 150
+    new = _data(seed=1)
+    labels = new.obs["cell_type"].astype("string").where(np.arange(new.n_obs) % 3 > 0)
+    for values in (labels, labels == "type0"):
+        new.obs["partial"] = values
+        assert "partial" in set(model.diagnose(new, labels="partial").table["target"])

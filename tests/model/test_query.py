@@ -338,6 +338,11 @@ def test_views_of_cells_in_another_order():
             model.get_latent_representation(view)
         assert list(view.obs_names) == names
     paired = toy_mudata(2)
+    view = paired[:30]
+    model.get_latent_representation(view)  # which makes it a MuData of its own
+    for own in (view, paired):
+        vennvi.MVAE.setup_mudata(own)
+    vennvi.MVAE(view, n_shared=2, n_private=2)
     model = trained(paired)
     found = model.get_latent_representation(paired[::-1])
     np.testing.assert_allclose(found, model.get_latent_representation()[::-1], rtol=1e-4, atol=1e-5)

@@ -8,7 +8,9 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scvi
 import torch
+from lightning.pytorch.callbacks import Callback
 from mudata import MuData
 from scvi.train._callbacks import SaveCheckpoint
 from toy import N_OBS, toy_mudata
@@ -194,6 +196,20 @@ def test_cells_trained_on_before_are_spoken_of(model, caplog):
     with caplog.at_level(logging.WARNING, "scvi.vennvi"):
         model.train(datasplitter_kwargs={"external_indexing": split[::-1]}, **options)
     assert f"{len(split[0])} of the {N_OBS - len(split[2])} held-out cells were trained on before" in caplog.text
+
+
+class Fails(Callback):
+    def on_train_start(self, *_):
+        raise RuntimeError("before any step")
+
+
+def test_a_training_without_a_step_leaves_the_split(model):
+    before, hashes = {split: names(model, split) for split in SPLITS}, model.split_names_
+    scvi.settings.seed = 5
+    with pytest.raises(RuntimeError, match="before any step"):
+        model.train(max_epochs=1, train_size=0.5, accelerator="cpu", enable_progress_bar=False, callbacks=[Fails()])
+    assert {split: names(model, split) for split in SPLITS} == before
+    assert model.split_names_ is hashes
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["first training", "second training"])

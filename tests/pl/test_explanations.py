@@ -190,6 +190,20 @@ def test_names_are_no_formulas():
     assert name in [label.get_text() for label in figure.axes[0].get_yticklabels()]
     var = pd.DataFrame({"r2_cross": [0.1, 0.2], "r2_private": [0.2, 0.1]}, index=[name, "c"])
     pl.shared_private(var).figure.canvas.draw()
+    figure, (left, right) = plt.subplots(1, 2)
+    right.set_title(r"$\alpha$")
+    pl.feature_scores(pd.DataFrame({0: [1.0, 2.0]}, index=[name, "c"]), ax=left)
+    pl.shared_private(var, ax=right)
+    figure.canvas.draw()
+    assert right.title.get_parse_math()
+
+
+def test_numbers_are_formulas_where_the_style_says_so():
+    var = pd.DataFrame({"r2_cross": [0.1, 0.2], "r2_private": [0.2, 0.1]}, index=["b", "c"])
+    with plt.rc_context({"axes.formatter.use_mathtext": True}):
+        ax = pl.shared_private(var)
+        ax.figure.canvas.draw()
+        assert all(label.get_parse_math() for label in ax.get_xticklabels())
 
 
 def test_they_draw_into_given_axes():

@@ -45,6 +45,9 @@ CELL_COLUMNS = ("experiment", "condition", "model", "latents", "seed", "supervis
 _PACKAGES = ("vennvi", "scvi-tools", "torch", "numpy", "scikit-learn", "mofapy2", "multivae")
 
 
+_CLAIM = "experiment.json"
+
+
 class OtherResultsError(ValueError):
     """The output folder holds the results of an experiment with other settings or data."""
 
@@ -110,6 +113,15 @@ def read_frame(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": ["", "nan"]})
 
 
+def read_cell(path: Path) -> pd.DataFrame | None:
+    """Rows of one cell; ``None`` if there are none, or they were cut short, by a full disk for instance."""
+    try:
+        frame = read_frame(path)
+    except (FileNotFoundError, pd.errors.EmptyDataError, pd.errors.ParserError):
+        return None
+    return frame if len(frame) and set(COLUMNS) <= set(frame.columns) else None
+
+
 def write_frame(path: Path, frame: pd.DataFrame) -> None:
     """Write result rows as CSV, six significant digits, whole or not at all."""
     write_atomically(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
@@ -117,7 +129,7 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
 
 def merge_cells(out: Path, experiment: Experiment) -> pd.DataFrame:
     """All finished cells in the folder as one table, in the experiment's order; empty if there are none."""
-    frames = [read_frame(path) for path in sorted((out / "cells").glob("*.csv"))]
+    frames = [frame for path in sorted((out / "cells").glob("*.csv")) if (frame := read_cell(path)) is not None]
     if not frames:
         return pd.DataFrame(columns=list(COLUMNS))
     merged = pd.concat(frames, ignore_index=True)
@@ -137,16 +149,26 @@ def merge_cells(out: Path, experiment: Experiment) -> pd.DataFrame:
 
 
 def claim_folder(out: Path, experiment: Experiment) -> None:
-    """Write down what the folder's results are of, or check that it agrees.
+    """Write down what the folder's results are of, after :func:`check_folder`."""
+    write_atomically(out / _CLAIM, json.dumps(check_folder(out, experiment), indent=2) + "\n")
+
+
+def leave_folder(out: Path) -> None:
+    """Take back the claim to a folder in which nothing was finished."""
+    (out / _CLAIM).unlink(missing_ok=True)
+
+
+def check_folder(out: Path, experiment: Experiment) -> dict[str, Any]:
+    """Check that the folder's results, if it has any, are of this experiment; what they are of then.
 
     Raises
     ------
     OtherResultsError
         If the folder holds results of another experiment, other settings or other conditions of the same name.
     """
-    path = out / "experiment.json"
-    ours = json.loads(json.dumps(experiment.fingerprint()))
-    if path.exists() and any((out / "cells").glob("*.csv")):
+    path = out / _CLAIM
+    ours: dict[str, Any] = json.loads(json.dumps(experiment.fingerprint()))
+    if path.exists():
         theirs = json.loads(path.read_text(encoding="utf-8"))
         differences = list(_differences(theirs, ours))
         if differences:
@@ -154,7 +176,7 @@ def claim_folder(out: Path, experiment: Experiment) -> None:
                 f"{out} holds other results: {'; '.join(differences)}. Choose another folder with --out, or delete this one."
             )
         ours["conditions"] = {**theirs["conditions"], **ours["conditions"]}
-    write_atomically(path, json.dumps(ours, indent=2) + "\n")
+    return ours
 
 
 def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:

@@ -25,9 +25,11 @@ from vennvi.benchmark._report import write_report
 from vennvi.benchmark._results import (
     cell_frame,
     cell_path,
+    check_folder,
     claim_folder,
+    leave_folder,
     merge_cells,
-    read_frame,
+    read_cell,
     write_atomically,
     write_frame,
 )
@@ -80,6 +82,7 @@ def run(
     chosen = tuple(models) if models is not None else tuple(get_model(name) for name in experiment.models)
     by_name = {model.name: model for model in chosen}
     cells = list(cells_of(experiment, chosen))
+    check_folder(out, experiment)
     missing = missing_cells(experiment, chosen, out, retry=retry)
     check_can_run(experiment, missing)
     claim_folder(out, experiment)
@@ -93,6 +96,8 @@ def run(
         results = merge_cells(out, experiment)
         if len(results):
             write_report(experiment, results, out)
+        else:
+            leave_folder(out)
     return results
 
 
@@ -120,8 +125,12 @@ def run_cell(experiment: Experiment, cell: Cell, model: Model) -> tuple[pd.DataF
     except CannotRun as reason:
         frame = cell_frame(experiment, cell, pd.DataFrame(), status="cannot", seconds=0.0, reason=str(reason))
         return frame, ""
-    except SystemExit as error:  # what Lightning makes of an interruption, after which it would hear of no other
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        # what Lightning makes of an interruption, after which it hears of no other
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from error
     except Exception as error:
         message = " ".join(f"{type(error).__name__}: {error}".split())
@@ -144,14 +153,8 @@ def _run_and_write(experiment: Experiment, cell: Cell, model: Model, out: Path, 
 
 
 def _is_missing(path: Path, retry: bool) -> bool:
-    if not path.exists():
-        return True
-    try:
-        status = read_frame(path)["status"].iloc[0]
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, KeyError, IndexError):
-        path.unlink()  # cut short, by a full disk for instance
-        return True
-    return retry and status != "ok"
+    frame = read_cell(path)
+    return frame is None or (retry and frame["status"].iloc[0] != "ok")
 
 
 def _in_parallel(tasks: Sequence[tuple], jobs: int, n_threads: int) -> Iterator[pd.DataFrame]:

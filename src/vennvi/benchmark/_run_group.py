@@ -9,7 +9,7 @@ import pandas as pd
 
 from vennvi.benchmark._experiment import Experiment
 from vennvi.benchmark._group import Group
-from vennvi.benchmark._results import claim_folder, merge_cells, write_atomically
+from vennvi.benchmark._results import check_folder, claim_folder, leave_folder, merge_cells, write_atomically
 from vennvi.benchmark._run import check_can_run, missing_cells, run
 from vennvi.benchmark._target import Target, Verdict, judge
 from vennvi.benchmark._target_table import target_report
@@ -72,6 +72,8 @@ def run_group(
     }
     folders = {name: out / part.name for name, part in parts.items()}
     for name, part in parts.items():
+        check_folder(folders[name], part)
+    for name, part in parts.items():
         check_can_run(part, missing_cells(part, models_of[name], folders[name], retry=retry))
     for name, part in parts.items():
         claim_folder(folders[name], part)
@@ -81,6 +83,9 @@ def run_group(
                 run(part, folders[name], models=models_of[name], jobs=jobs, retry=retry, progress=progress)
     finally:  # what an interrupted run has finished is reported too
         results = {name: merge_cells(folders[name], part) for name, part in parts.items()}
+        for name, rows in results.items():
+            if rows.empty:
+                leave_folder(folders[name])
         compared = {m.name: [name for name in m.models if name != group.subject] for m in group.members}
         verdicts = [
             judge(target, results[target.experiment], group.subject, compared[target.experiment])

@@ -13,43 +13,42 @@ Array = NDArray[np.floating]
 #: Range of a column, over its largest number, up to which it is a constant: in single precision, the same sum computed for
 #: another minibatch differs by less.
 ROUNDING = 1e-6
-_SINGLE = {np.dtype(np.float16), np.dtype(np.float32)}
 
 
 def as_matrix(values: ArrayLike | pd.DataFrame | pd.Series, name: str) -> Array:
-    """Rows x columns in float64; a vector becomes one column, pandas' missing values NaN.
-
-    Columns in single precision that are constant up to rounding are made constant.
-    """
-    given = values if isinstance(values, pd.DataFrame | pd.Series) else np.asarray(values)
-    dtypes = set(given.dtypes) if isinstance(given, pd.DataFrame) else {given.dtype}
+    """Rows x columns in float64; a vector becomes one column, pandas' missing values NaN, constants up to rounding constants."""
     if isinstance(values, pd.DataFrame | pd.Series):
         matrix = values.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
-        matrix = np.asarray(given, dtype=np.float64)
+        matrix = np.asarray(values, dtype=np.float64)
     if matrix.ndim == 1:
         matrix = matrix[:, None]
     if matrix.ndim != 2 or matrix.shape[1] == 0:
         raise ValueError(f"{name} must be a matrix of rows x columns, not of shape {matrix.shape}.")
-    return without_rounding(matrix) if dtypes <= _SINGLE else matrix
+    return without_rounding(matrix)
 
 
 def without_rounding(matrix: Array) -> Array:
     """The same matrix, its columns that are constant up to rounding made constant; shape ``(rows, columns)``, NaN stays.
 
-    Scaled to variance one, their last digits would be data.
+    Scaled to variance one, their last digits would be data. Only fractions that single precision holds can be that:
+    what was measured with more digits, or counted, differs by what it says.
 
     Examples
     --------
     >>> import numpy as np
-    >>> without_rounding(np.array([[0.3, 1.0], [0.3 + 1e-8, 2.0]]))
-    array([[0.3, 1. ],
-           [0.3, 2. ]])
+    >>> without_rounding(np.array([[0.5, 1.0], [0.5 + 2**-24, 2.0]]))
+    array([[0.5, 1. ],
+           [0.5, 2. ]])
     """
     if not len(matrix):
         return matrix
     low, high = np.fmin.reduce(matrix, axis=0), np.fmax.reduce(matrix, axis=0)
     constant = (high > low) & (high - low <= ROUNDING * np.fmax(np.abs(low), np.abs(high)))
+    if constant.any():
+        found = matrix[:, constant]
+        single = (np.isnan(found) | (found == found.astype(np.float32))).all(axis=0)
+        constant[constant] = single & (np.round(found) != found).any(axis=0)
     if not constant.any():
         return matrix
     return np.where(constant & ~np.isnan(matrix), low, matrix)

@@ -99,10 +99,7 @@ class DiagnoseMixin:
             train, test = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
         train, test = (_at_most(cells, max_cells, rng) for cells in (train, test))
         names = [labels] if isinstance(labels, str) else list(labels)
-        known = {name: _label_values(obs_column(data, name, "labels")) for name in names}
-        setup = self.registry["setup_args"]  # type: ignore[attr-defined]
-        if (own := setup.get("labels_key")) in known:  # the unlabelled are none of the classes
-            known[own][known[own] == setup.get("unlabeled_category")] = None
+        known = {name: _label_values(self._known_labels(data, name)) for name in names}
         cells = np.concatenate([train, test])
         rows = np.arange(len(cells))
         fitted, read = rows[: len(train)], rows[len(train) :]
@@ -129,6 +126,14 @@ class DiagnoseMixin:
             others=others,
             seed=seed,
         )
+
+    def _known_labels(self, mdata: MuData, name: str) -> pd.Series:
+        """Column of labels, missing where the setup says that the label is not known: the unlabelled are no class."""
+        column, setup = obs_column(mdata, name, "labels"), self.registry["setup_args"]  # type: ignore[attr-defined]
+        unlabelled = setup.get("unlabeled_category")
+        if name != setup.get("labels_key") or unlabelled is None:
+            return column
+        return column.where([pd.isna(value) or value != unlabelled for value in column])
 
     @torch.inference_mode()
     def _gather_spaces(
@@ -209,7 +214,7 @@ def _label_values(column: pd.Series) -> NDArray:
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
         return np.where(np.isfinite(values), values, np.nan)
-    return column.astype(object).to_numpy(copy=True)
+    return column.astype(object).to_numpy()
 
 
 def _as_array(x: torch.Tensor) -> NDArray[np.float64] | sparse.csr_array:

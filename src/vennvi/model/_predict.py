@@ -76,7 +76,8 @@ class PredictMixin:
             Levels, such as ``(0.5, 0.9)``, of central intervals to return beside mean and sd. They hold everything that
             is not known: the shared latents and the target's own private latents are drawn from their posterior, the
             private latents of a target that is predicted from other modalities from their *prior*, and the observation
-            from the likelihood. Name ``var_names``, where many features times cells would not fit in memory.
+            from the likelihood. Those of counts end at whole numbers and hold more, for rare counts much more. Name
+            ``var_names``, where many features times cells would not fit in memory.
         calibrated
             Whether to scale the deviations from the mean of real-valued features so that they are as large as the errors
             on held-out cells (validation and test split, at least 20, at most 500 of them): one factor for each feature,

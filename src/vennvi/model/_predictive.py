@@ -55,8 +55,8 @@ def central_intervals(
 ) -> list[tuple[Tensor, Tensor]]:
     r"""Central intervals of draws along the first axis: order statistics :math:`\frac{1 \mp \ell}{2} (K + 1)`.
 
-    With these, a further draw is inside with probability :math:`\ell` exactly, whatever the number of draws. Intervals
-    ``of_counts`` end at whole numbers, and hold as much at least.
+    With these, a further draw is inside with probability :math:`\ell` exactly, whatever the number of draws. Those
+    ``of_counts`` are widened to whole numbers, and a draw is inside with that probability at least.
     """
     ordered = draws.sort(dim=0).values
     ends = [
@@ -214,7 +214,7 @@ class PredictiveMixin:
         batch_size
             Cells in a minibatch; by default as many as keep the draws within 64 MB.
         seed
-            Seed of the ranks.
+            Seed of the draws and of the ranks of ties.
         calibrated
             Whether to judge the intervals that :meth:`predict` gives with ``calibrated=True``. A held-out cell's were
             scaled by other held-out cells.

@@ -116,11 +116,15 @@ def _copy_view(mdata: MuData, copy_if_view: bool) -> None:
                 "MuData, and the cells in that order as `indices`."
             )
         mdata._init_as_actual(copied)
+        _assign_adata_uuid(mdata, overwrite=True)
     _check_if_view(mdata, copy_if_view)
 
 
 def _check_values(matrix, likelihood: str, modality: str) -> None:
-    """Refuse values that contradict the likelihood, as log-normalised counts do, by the first rows."""
+    """Refuse values that contradict the likelihood, as log-normalised counts do, by the first rows.
+
+    Not of a backed matrix that is stored by column: it would be read as a whole.
+    """
     if matrix.shape[0] and (sparse.issparse(matrix) or getattr(matrix, "format", None) != "csc"):
         resolve_likelihood(likelihood, summarise(matrix[:_N_LOOKED_AT], modality), modality)
 

@@ -11,10 +11,13 @@ import torch
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's and numpy's global generators for the time of the block, and put them back."""
+    """Seed numpy's global generator and torch's (of the CPU, and of the device) for the time of the block, and put them back."""
     state = np.random.get_state()  # noqa: NPY002, scvi-tools draws from it
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds every GPU as well
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         try:
             yield

@@ -31,6 +31,7 @@ COLUMNS = (
     "versions",
     "machine",
 )
+_CLAIM = "speed.json"
 _TEXT = ("race", "threads", "workload", "model", "status", "quantity", "reason", "date", "versions", "machine")
 
 
@@ -109,12 +110,12 @@ def claim(out: Path, workloads: Sequence[Workload], accelerator: str) -> None:
     OtherResultsError
         If the folder holds timings of a workload of the same name and another size, or on another accelerator.
     """
-    path = out / "speed.json"
+    path = out / _CLAIM
     ours: dict[str, Any] = {
         "accelerator": accelerator,
         "workloads": {workload.name: json.loads(json.dumps(workload.fingerprint())) for workload in workloads},
     }
-    if path.exists() and any(out.glob("*/*.csv")):
+    if path.exists():
         theirs = json.loads(path.read_text(encoding="utf-8"))
         differences = list(_differences(theirs, ours))
         if differences:
@@ -123,6 +124,11 @@ def claim(out: Path, workloads: Sequence[Workload], accelerator: str) -> None:
             )
         ours["workloads"] = {**theirs["workloads"], **ours["workloads"]}
     write_atomically(path, json.dumps(ours, indent=2) + "\n")
+
+
+def leave(out: Path) -> None:
+    """Take back the claim to a folder in which nothing was finished."""
+    (out / _CLAIM).unlink(missing_ok=True)
 
 
 def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterable[str]:

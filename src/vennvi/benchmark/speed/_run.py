@@ -17,7 +17,7 @@ from vennvi.benchmark.speed._growth import GROWING, axes_named
 from vennvi.benchmark.speed._quality import TASKS, read_quality, run_quality, trainings_of
 from vennvi.benchmark.speed._race import MACHINE, Course, Entry, Launch, run_race
 from vennvi.benchmark.speed._report import write_report
-from vennvi.benchmark.speed._results import claim, is_complete, models_in, race_path, read_races, write_race
+from vennvi.benchmark.speed._results import claim, is_complete, leave, models_in, race_path, read_races, write_race
 from vennvi.benchmark.speed._workload import WORKLOADS, Workload
 
 #: Cells of the short version.
@@ -142,6 +142,8 @@ def run_speed(
         if len(results) or len(trained):
             known = {**WORKLOADS, **{workload.name: workload for workload in plain}}
             verdicts = write_report(out, results, trained, known, quick=quick)
+        else:
+            leave(out)
     return verdicts, results
 
 
