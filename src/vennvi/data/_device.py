@@ -61,7 +61,7 @@ class DenseRows:
     @classmethod
     def of(cls, array: NDArray, dtype: type, device: torch.device) -> DenseRows:
         """Move an array to the device."""
-        values = torch.as_tensor(np.ascontiguousarray(array, dtype=dtype), device=device)
+        values = torch.as_tensor(np.require(array, dtype, ["C", "W"]), device=device)  # pandas gives read-only ones
         return cls(torch.cat([values, torch.zeros_like(values[:1])]))
 
     def take(self, rows: Tensor) -> Tensor:
