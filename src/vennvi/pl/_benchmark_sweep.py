@@ -74,7 +74,7 @@ def benchmark_sweep(
     Returns
     -------
     The figure, with an axes for each score and latent size, row by row (of a sweep; of one condition, all scores of a
-    latent size after each other).
+    latent size after each other). Of a sweep, what is below -0.35 is drawn there.
 
     Raises
     ------
