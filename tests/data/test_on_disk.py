@@ -352,9 +352,14 @@ def test_memory_does_not_grow_with_the_cells(tmp_path, monkeypatch):
         ({"batch_key": "donor"}, KeyError, "`batch_key` names 'donor'"),
         ({"layers": {"rna": "raw"}}, KeyError, "'rna' has no layer 'raw'"),
         ({"cells_per_dataset": 0}, ValueError, "`cells_per_dataset` is 0"),
+        ({"batch_key": "day"}, TypeError, r"`batch_key`: 'day' holds dates.*mdata.obs\['day'\].astype\(str\)"),
+        ({"categorical_covariate_keys": ["week"]}, TypeError, "'week' holds dates"),
     ],
 )
 def test_refuses_before_anything_is_written(mdata, tmp_path, change, error, words):
+    mdata = mdata.copy()
+    mdata.obs["day"] = pd.to_datetime("2024-01-01") + pd.to_timedelta(np.arange(mdata.n_obs) % 2, unit="D")
+    mdata.obs["week"] = mdata.obs["day"].astype("category")
     with pytest.raises(error, match=words):
         vennvi.data.write_collection(mdata, tmp_path / "out" / "toy.zarr", **change)
     assert not list(tmp_path.rglob("*toy*"))

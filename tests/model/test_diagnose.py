@@ -79,6 +79,11 @@ def test_trained_on_all_cells():
         everything.diagnose()
 
 
+def test_no_cell_at_all(model):
+    with pytest.raises(ValueError, match="`max_cells` is 0"):
+        model.diagnose(max_cells=0)
+
+
 def test_label_that_is_not_there(model):
     with pytest.raises(KeyError, match="labels"):
         model.diagnose(labels=["nowhere"])

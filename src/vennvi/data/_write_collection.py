@@ -98,7 +98,7 @@ def write_collection(
     FileExistsError
         If ``out`` exists and is not to be overwritten, or is not a collection, or holds the data that are read.
     KeyError, TypeError, ValueError
-        As ``setup_mudata`` of the data, and for infinite values or NaN in a sparse matrix.
+        As ``setup_mudata`` of the data, and for infinite values or NaN in a sparse matrix, and for columns of dates.
 
     Examples
     --------
@@ -290,5 +290,16 @@ def _obs_frame(mdata: MuData, setup: Mapping) -> pd.DataFrame:
         home = where.get(argument)
         for key in [keys] if isinstance(keys, str) else keys:
             column = mdata.obs[key] if home is None else mdata[home].obs[key].iloc[obs_rows(mdata, home)]
+            _check_no_dates(column, argument, key, home)
             frame[key] = column.array
     return frame
+
+
+def _check_no_dates(column: pd.Series, argument: str, key: str, home: str | None) -> None:
+    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    if values.dtype.kind in "mM":
+        obs = "mdata.obs" if home is None else f"mdata[{home!r}].obs"
+        raise TypeError(
+            f"`{argument}`: {key!r} holds dates or times, which a collection cannot hold: make them text, "
+            f"`{obs}[{key!r}] = {obs}[{key!r}].astype(str)`."
+        )

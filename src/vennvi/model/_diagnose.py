@@ -74,7 +74,8 @@ class DiagnoseMixin:
         Raises
         ------
         ValueError
-            If the model was trained on all cells and no new data are given, or other models have other modalities.
+            If the model was trained on all cells and no new data are given, other models have other modalities, or
+            ``max_cells`` is less than 1.
         KeyError
             If a label is not a column of ``mdata.obs``.
 
@@ -90,6 +91,8 @@ class DiagnoseMixin:
         ['alignment', 'leakage', 'probe', 'covariate', 'activity']
         """
         self._check_if_trained(warn=False)  # type: ignore[attr-defined]
+        if max_cells < 1:
+            raise ValueError(f"`max_cells` is {max_cells}: it must be at least 1.")
         data = self.adata if mdata is None else mdata  # type: ignore[attr-defined]
         rng = np.random.default_rng(seed)
         test = held_out_cells(self, mdata, None, "diagnose it")
