@@ -6,6 +6,7 @@
 
 # %%
 import matplotlib.pyplot as plt
+import numpy as np
 import scanpy as sc
 import scvi
 
@@ -55,6 +56,7 @@ predicted = model.predict("atac", source="rna", indices=model.validation_indices
 observed = mdata["atac"].X[model.validation_indices]
 explained = vennvi.metrics.deviance_explained(observed, predicted.to_numpy())
 shared_peaks = (mdata["atac"].var["factor"] == "shared").to_numpy()
-print(f"deviance explained: {explained.per_feature[shared_peaks].mean():.3f} of peaks that the shared factor drives, ")
-print(f"{explained.per_feature[~shared_peaks].mean():.3f} of the others (depth alone explains some)")
+of_shared, of_others = (np.nanmean(explained.per_feature[peaks]) for peaks in (shared_peaks, ~shared_peaks))
+print(f"deviance explained: {of_shared:.3f} of peaks that the shared factor drives, {of_others:.3f} of the others")
+print("(0 is what a peak's mean says; peaks that no held-out cell has are left out)")
 plt.close("all")

@@ -143,7 +143,7 @@ def test_a_model_without_data_reads_all_of_a_query(cls, tmp_path):
         np.testing.assert_allclose(alone.get_latent_representation(mdata), expected[rows], rtol=1e-4, atol=1e-5)
         assert alone.variance_explained(mdata).equals(alone.variance_explained(mdata, indices=range(mdata.n_obs)))
     np.testing.assert_allclose(alone.get_latent_representation(query), expected, rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match="loaded without data"):
+    with pytest.raises(ValueError, match="has no MuData of its own"):
         alone.get_latent_representation()
     with pytest.raises(ValueError, match="has no MuData"):
         alone.train(max_epochs=1)

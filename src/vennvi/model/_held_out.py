@@ -30,7 +30,7 @@ def held_out_cells(
     """
     data = model.adata if mdata is None else mdata
     if data is None:
-        raise ValueError(f"This model was loaded without data: pass `mdata` to {purpose}.")
+        raise ValueError(f"This model has no MuData of its own: pass `mdata` to {purpose}.")
     if indices is not None:
         cells = cell_positions(data.n_obs, indices)
         if not len(cells):
@@ -57,7 +57,7 @@ def _warn_of_training_cells(model, data: MuData, purpose: str) -> None:
     if n_seen > data.n_obs / 2:
         logger.warning(
             "By their names, the model was trained on %d of these %d cells. Those that it was trained on flatter it: to %s, "
-            "pass `indices` of the others, or none of them as `mdata`.",
+            "leave them out of `mdata`, or `load` the model with `adata=` these data, in which it finds the others by name.",
             n_seen,
             data.n_obs,
             purpose,

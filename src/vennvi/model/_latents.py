@@ -193,7 +193,7 @@ class LatentsMixin:
         self._check_if_trained(warn=False)  # type: ignore[attr-defined]
         mdata = self.adata if mdata is None else mdata  # type: ignore[attr-defined]
         if mdata is None:
-            raise ValueError("This model was loaded without data: pass the MuData to write the latents into.")
+            raise ValueError("This model has no MuData of its own: pass the one to write the latents into.")
         if mdata.is_view:
             raise ValueError("This MuData is a view: call `.copy()` on it first, what is written into a view is lost.")
         spaces: Mapping[str, list[Tensor]] = {"joint": []} | {

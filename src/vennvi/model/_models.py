@@ -110,7 +110,7 @@ class VennVI(MMVAEPlusPlus):
         n_layers: int = 1,
         dropout_rate: float = 0.0,
         likelihoods: Mapping[str, str] | None = None,
-        use_observed_lib_size: Mapping[str, bool] | None = None,
+        use_observed_lib_size: bool | Mapping[str, bool] | None = None,
         modality_weights: Mapping[str, float] | None = None,
         encode_covariates: bool = False,
         classification_weight: float = 100.0,

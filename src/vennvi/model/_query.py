@@ -60,7 +60,7 @@ class QueryMixin:
         if adata is None:
             adata = self.adata  # type: ignore[attr-defined]
             if adata is None:
-                raise ValueError("This model was loaded without data: pass a MuData.")
+                raise ValueError("This model has no MuData of its own: pass one.")
         if not isinstance(adata, MuData):
             raise TypeError(f"Expected a MuData, got {type(adata).__name__}.")
         there = [m for m in self.modalities if m in adata.mod]

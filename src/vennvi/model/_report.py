@@ -94,7 +94,7 @@ class ReportMixin:
         self._check_if_trained(warn=False)  # type: ignore[attr-defined]
         data = self.adata if mdata is None else mdata  # type: ignore[attr-defined]
         if data is None:
-            raise ValueError("This model was loaded without data: pass `mdata` to report on.")
+            raise ValueError("This model has no MuData of its own: pass `mdata` to report on.")
         check_writable(path)
         names = [labels] if isinstance(labels, str) else list(labels)
         for name in names:
