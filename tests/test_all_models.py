@@ -141,6 +141,21 @@ def test_samples(cls):
         np.testing.assert_allclose(np.nan_to_num(draws.mean(0)), np.nan_to_num(mean), atol=6 * spread / np.sqrt(400))
 
 
+@pytest.mark.parametrize("joint", ["mean", "precision"])
+def test_variances_are_those_of_the_samples(cls, joint):
+    model = fit(cls, toy_mudata(2, absent=True))
+    for space, m in (("shared", None), ("shared", "rna"), ("private", "rna")):
+        where = {"space": space, "modality": m, "joint": joint}
+        mean, variance = model.get_latent_representation(return_dist=True, **where)
+        np.testing.assert_array_equal(mean, model.get_latent_representation(**where))
+        np.testing.assert_array_equal(np.isnan(variance), np.isnan(mean))
+        draws = model.get_latent_representation(give_mean=False, n_samples=2000, **where)
+        np.testing.assert_allclose(draws.var(0), variance, rtol=0.25)
+        assert np.nanmean(draws.var(0)) == pytest.approx(np.nanmean(variance), rel=0.02)
+    with pytest.raises(ValueError, match="it excludes `give_mean=False`"):
+        model.get_latent_representation(give_mean=False, return_dist=True)
+
+
 def test_precision_joint_is_the_precision_weighted_mean(cls):
     mdata = toy_mudata(2, absent=True)
     model = fit(cls, mdata)

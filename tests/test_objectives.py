@@ -141,6 +141,24 @@ def test_loss_is_the_papers(cls, n_modalities, absent, labels):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * float(b.abs().max() + 1e-6))
 
 
+@pytest.mark.parametrize("cls", MODELS)
+@pytest.mark.parametrize("n_modalities", [2, 3])
+@pytest.mark.parametrize("labels", [None, "label"])
+def test_elbo_of_a_cell_is_minus_the_papers_loss_of_it_alone(cls, n_modalities, labels):
+    """Labels take no part in it."""
+    model, _ = build(cls, n_modalities, absent=True, labels=labels)
+    for cell in range(6):
+        tensors = next(iter(model._make_data_loader(adata=model.adata, indices=[cell], batch_size=1)))
+        if model.module.classifier is not None:
+            tensors["labels"] = torch.full_like(tensors["labels"], model.module.n_labels)
+        torch.manual_seed(cell)
+        inference, _, _ = forward(model, tensors)
+        expected = -naive_loss(model, tensors, inference, kl_weight=1.0).item()
+        for mean in (True, False):
+            torch.manual_seed(cell)
+            assert model.get_elbo(dataloader=[tensors], return_mean=mean) == pytest.approx(expected, rel=1e-5)
+
+
 def term_gradients(model, tensors, seed=0):
     """Gradient of every reconstruction term with respect to every parameter, zeros where there is none."""
     torch.manual_seed(seed)

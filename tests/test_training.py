@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from inspect import signature
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,12 @@ import pytest
 import scvi
 import torch
 from anndata import AnnData
+from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import Callback, LambdaCallback
 from lightning.pytorch.plugins import MixedPrecision
 from mudata import MuData
 from scipy import sparse
+from scvi.train import SaveCheckpoint, TrainerConfig, TrainingPlan, TrainingPlanConfig
 from toy import toy_mudata
 
 import vennvi
@@ -60,6 +63,71 @@ def test_own_arguments_of_warm_up_and_early_stopping_win():
     model = model_of(toy_mudata(2))
     model.train(max_epochs=40, early_stopping_warmup_epochs=30, plan_kwargs={"lr": 0.0}, **stop, **QUIET)
     assert len(model.history["kl_weight"]) > 30
+
+
+@pytest.mark.parametrize("argument", ["plan_config", "plan_kwargs"])
+def test_a_plans_configuration_changes_what_it_says(argument):
+    """It has a value for everything, and scvi-tools' defaults are not vennvi's."""
+    model = model_of(toy_mudata(2))
+    model.train(max_epochs=5, **{argument: TrainingPlanConfig(lr=1e-4)}, **QUIET)
+    np.testing.assert_allclose(model.history["kl_weight"].to_numpy(float).ravel(), [0, 0.25, 0.5, 0.75, 1.0])
+    group = model.trainer.optimizers[0].param_groups[0]
+    assert (group["lr"], group["eps"], group["weight_decay"]) == (1e-4, 1e-8, 0.0)
+    model = model_of(toy_mudata(2))
+    model.train(5, plan_config=TrainingPlanConfig(lr=1.0, max_kl_weight=0.5), plan_kwargs={"lr": 1e-3}, **QUIET)
+    assert model.trainer.optimizers[0].param_groups[0]["lr"] == 1e-3
+    assert model.history["kl_weight"].iloc[-1, 0] == 0.5
+
+
+def test_a_trainers_configuration_changes_what_it_says():
+    stop = TrainerConfig(max_epochs=40, accelerator="cpu", early_stopping=True, early_stopping_patience=2)
+    model = model_of(toy_mudata(2))
+    model.train(trainer_config=stop, plan_kwargs={"lr": 0.0}, enable_progress_bar=False)
+    weight = model.history["kl_weight"].to_numpy(float).ravel()
+    np.testing.assert_allclose(weight[:11], np.arange(11) / 10)
+    assert 12 <= len(weight) < 40
+    model = model_of(toy_mudata(2))
+    model.train(max_epochs=3, trainer_config=stop, **QUIET)
+    assert len(model.history["train_loss"]) == 3, "arguments win"
+
+
+@pytest.mark.parametrize("name", ["reconstruction_rna_to_atac_train", "kl_local_train", "elbo_train"])
+def test_every_training_curve_can_be_watched(name, tmp_path):
+    model = model_of(toy_mudata(2))
+    seen = []
+    keep = SaveCheckpoint(monitor=name, dirpath=str(tmp_path))
+    see = LambdaCallback(on_train_end=lambda trainer, _: seen.append(float(trainer.callback_metrics[name])))
+    model.train(max_epochs=3, callbacks=[keep, see], enable_checkpointing=True, **QUIET)
+    curve = model.history[name].to_numpy(float).ravel()
+    assert seen == [pytest.approx(curve[-1])]
+    assert float(keep.best_model_score) == pytest.approx(curve.min())
+    model = model_of(toy_mudata(2))
+    stop = {"early_stopping_monitor": name, "early_stopping_patience": 2, "early_stopping_warmup_epochs": 0}
+    model.train(max_epochs=30, early_stopping=True, plan_kwargs={"lr": 1.0}, **stop, **QUIET)
+    assert len(model.history[name]) < 30
+
+
+def test_the_loss_of_every_step_is_a_curve_if_asked_for():
+    model = model_of(toy_mudata(2))
+    model.train(max_epochs=3, batch_size=16, train_size=0.8, plan_kwargs={"on_step": True}, **QUIET)
+    assert len(model.history["train_loss_step"]) == 9
+    assert np.isfinite(model.history["train_loss_step"].to_numpy(float)).all()
+
+
+def test_an_optimiser_that_is_not_fused():
+    if "fused_optimizer" not in signature(TrainingPlan).parameters:
+        pytest.skip("scvi-tools 1.4.2 has no `fused_optimizer`")
+    model = model_of(toy_mudata(2))
+    model.train(max_epochs=1, plan_kwargs={"fused_optimizer": False}, **QUIET)
+    assert not model.trainer.optimizers[0].defaults["fused"]
+
+
+def test_other_data_modules_are_refused():
+    mdata = toy_mudata(2)
+    model = model_of(mdata)
+    bare = vennvi.MMVAEPlusPlus(registry=model.registry, likelihoods={"rna": "nb", "atac": "bernoulli"})
+    with pytest.raises(TypeError, match="is a LightningDataModule: vennvi trains from"):
+        bare.train(max_epochs=1, datamodule=LightningDataModule(), **QUIET)
 
 
 @pytest.mark.parametrize("split", [{"train_size": 1.0}, {"train_size": 0.8, "validation_size": 0.0}])

@@ -91,6 +91,18 @@ def mean_of_experts(loc: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask > 0, loc, 0.0).sum(0) / mask.sum(0)
 
 
+def variance_of_mixture(loc: Tensor, scale: Tensor, mask: Tensor) -> Tensor:
+    r"""Variance of the uniform mixture of the present experts, shape ``(n, d)``.
+
+    .. math:: \frac{1}{M} \sum_k m_k \left[\sigma_k^2 + (\mu_k - \mu)^2\right], \qquad M = \sum_k m_k,
+              \quad \mu = \frac{1}{M} \sum_k m_k \mu_k
+
+    A row in which no expert is present is NaN.
+    """
+    within = scale.square() + (loc - mean_of_experts(loc, mask)).square()
+    return mean_of_experts(within, mask)
+
+
 def sample_mixture(loc: Tensor, scale: Tensor, mask: Tensor) -> Tensor:
     """Draw from the uniform mixture of the present experts: pick one for each row, then draw from it; ``(n, d)``.
 

@@ -21,7 +21,7 @@ class SharedPrivateTrainingPlan(TrainingPlan):
     """scvi-tools' plan with the paper's optimiser (Adam, ``eps=1e-8``, no weight decay), fused where the device can.
 
     Each minibatch adds its curves, weighted by the cells behind them, to one tensor on the device; they are logged once an
-    epoch, NaN where there was no cell. ``foscttm_validation`` says how well the modalities of validation cells find each other.
+    epoch (``on_step=True`` adds ``train_loss_step``), NaN where there was no cell. ``foscttm_validation`` says how well the modalities of validation cells find each other.
     A loss that is not finite ends the training with an error that names the terms. With ``feature_fraction``, clipped
     gradients and optimisers other than Adam move all features in every step: those not decoded have a gradient of zero.
     """
@@ -39,7 +39,7 @@ class SharedPrivateTrainingPlan(TrainingPlan):
         def create(params):
             params = list(params)
             fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in params)
-            fused = fused and not self._clips_scaled_gradients
+            fused = fused and not self._clips_scaled_gradients and getattr(self, "fused_optimizer", True)
             return optimizer_cls(params, lr=self.lr, eps=self.eps, weight_decay=self.weight_decay, fused=fused)
 
         return create
@@ -65,7 +65,11 @@ class SharedPrivateTrainingPlan(TrainingPlan):
         if batch_idx % self.trainer.accumulate_grad_batches == 0 and not self._gradients_are_read:
             self.optimizers().zero_grad()  # before the fused scores make new gradients: Lightning does it afterwards
         with self._rooms.in_use(), late_gradients() if self._updates_rows else nullcontext():
-            return self._step(batch, "train").loss
+            loss = self._step(batch, "train").loss
+        if self.on_step:
+            for logger in self.trainer.loggers:
+                logger.log_metrics({"train_loss_step": loss.item()}, self.global_step)
+        return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Curves of a validation minibatch, and how well its cells' modalities find each other."""
@@ -160,6 +164,7 @@ class SharedPrivateTrainingPlan(TrainingPlan):
         if mode == "validation":
             self.log_dict(curves, sync_dist=self.use_sync_dist)
             return
-        # nothing watches these: past Lightning, which takes as long over a number as over a minibatch of a small model
+        # past `log_dict`: Lightning takes as long over a number as over a minibatch of a small model
+        self.trainer.callback_metrics.update(curves)  # what stops early, or keeps the best checkpoint, may watch them
         for logger in self.trainer.loggers:
             logger.log_metrics(curves | {"epoch": self.current_epoch}, self.global_step)

@@ -538,7 +538,8 @@ def test_profiles_are_in_milliseconds_in_the_order_of_the_race():
 
 # ------------------------------------------------------------------------------------------------------------ run
 def run_toy(out, workload=TOY, **options):
-    return run_speed(out, workloads=[workload], threads=["1"], repeats=1, quality=False, launch=in_thread, **options)
+    usual = {"threads": ["1"], "repeats": 1, "quality": False, "launch": in_thread}
+    return run_speed(out, workloads=[workload], **usual | options)
 
 
 @pytest.fixture
@@ -593,6 +594,14 @@ def test_run_writes_resumes_and_grows(tmp_path):
     assert "MMVAE++" in (tmp_path / "table.md").read_text()
     with pytest.raises(OtherResultsError, match="n_obs of toy 40, not 20"):
         run_toy(tmp_path, workload=dataclasses.replace(TOY, n_obs=20))
+
+
+@pytest.mark.usefixtures("toy_known")
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_run_says_that_qualities_are_of_one_thread(asked, tmp_path):
+    said: list[str] = []
+    run_toy(tmp_path, threads=["all"], quality=asked, models=["VennVI"], said=said.append)
+    assert any("--threads 1" in what for what in said) == asked
 
 
 @pytest.mark.usefixtures("toy_known")

@@ -259,9 +259,12 @@ def test_a_model_from_disk_is_any_other_model(mdata, collection, tmp_path):
     model = vennvi.VennVI(registry=datamodule.registry, n_shared=3, n_private=2, n_hidden=16)
     model.train(max_epochs=2, datamodule=datamodule, accelerator="cpu", enable_progress_bar=False)
     latents = model.get_latent_representation()
+    assert datamodule.train_size == datamodule.n_train / mdata.n_obs  # scvi-tools' MLflow logger reads both
+    assert datamodule.data_loader_kwargs["batch_size"] == datamodule.batch_size
+    assert model.get_elbo(return_mean=False).shape == (mdata.n_obs,)
     model.save(tmp_path / "model")
     without = vennvi.VennVI.load(tmp_path / "model", adata=False, accelerator="cpu")
-    with pytest.raises(ValueError, match="without data"):
+    with pytest.raises(ValueError, match="has no MuData of its own"):
         without.get_latent_representation()
     found = without.get_latent_representation(dataloader=datamodule.inference_dataloader())
     np.testing.assert_allclose(found, latents, rtol=1e-5)

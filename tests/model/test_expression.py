@@ -79,6 +79,43 @@ def test_depth_names_cells_and_draws(toy_model):
     assert list(some.index) == list(toy_model.adata.obs_names[[3, 1]])
 
 
+@pytest.mark.parametrize("space", ["all", "shared"])
+def test_draws_are_averaged_or_returned_one_by_one(toy_model, space):
+    asked = {
+        "modality": "rna",
+        "space": space,
+        "n_samples": 5,
+        "transform_batch": ["a", "b"],
+        "var_names": ["rna3", "rna1"],
+    }
+    torch.manual_seed(0)
+    averaged = toy_model.get_normalized_expression(**asked)
+    torch.manual_seed(0)
+    each = toy_model.get_normalized_expression(**asked, return_mean=False)
+    assert each.shape == (5, toy_model.adata.n_obs, 2)
+    np.testing.assert_allclose(each.mean(0), averaged, rtol=1e-5)
+    assert not np.allclose(each[0], each[1], equal_nan=True)
+    none = toy_model.get_normalized_expression(**asked, return_mean=False, indices=[])
+    assert none.shape == (5, 0, 2)
+    one = toy_model.get_normalized_expression("rna", return_mean=False)
+    pd.testing.assert_frame_equal(one, toy_model.get_normalized_expression("rna"))
+
+
+def test_a_model_without_batches_says_so():
+    mdata = toy_mudata(2)
+    MMVAEPlusPlus.setup_mudata(mdata)
+    model = MMVAEPlusPlus(mdata, n_shared=2, n_private=2)
+    model.train(max_epochs=1, accelerator="cpu")
+    with pytest.raises(ValueError, match="set up with a `batch_key`"):
+        model.get_normalized_expression("rna", transform_batch="a")
+    mdata.obs["batch"] = (mdata.obs["batch"] == "a").astype(int)
+    MMVAEPlusPlus.setup_mudata(mdata, batch_key="batch")
+    model = MMVAEPlusPlus(mdata, n_shared=2, n_private=2)
+    model.train(max_epochs=1, accelerator="cpu")
+    with pytest.raises(ValueError, match=r"names 7; the batches are 0, 1\."):
+        model.get_normalized_expression("rna", transform_batch=7)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -145,6 +182,21 @@ def test_counts_have_fold_changes_and_binary_data_differences(toy_model):
     assert {"effect_mean", "proba_de", "is_de_fdr_0.05"} <= columns["atac"]
 
 
+def test_effects_may_be_the_users(toy_model):
+    """A fold change of probabilities is a fold change, with scvi-tools' names; a function comes with vennvi's."""
+    asked = {"groupby": "label", "group1": "high", "modality": "atac", "n_samples_overall": 200}
+    fold = toy_model.differential_expression(change_fn="log-fold", **asked)
+    assert {"lfc_mean", "lfc_median"} <= set(fold)
+    np.testing.assert_allclose(fold["delta"], 0.25)
+    by_hand = toy_model.differential_expression(
+        change_fn=lambda a, b, c: np.log2(a + c) - np.log2(b + c), delta=0.25, **asked
+    )
+    np.testing.assert_allclose(fold["lfc_mean"], by_hand["effect_mean"].loc[fold.index], rtol=1e-4)
+    own = toy_model.differential_expression(**asked)
+    twice = toy_model.differential_expression(change_fn=lambda a, b, c: 2 * (a - b), **asked)
+    np.testing.assert_allclose(twice["effect_mean"].loc[own.index], 2 * own["effect_mean"], rtol=1e-4)
+
+
 def test_cells_by_mask_position_and_query(toy_model):
     mask = (toy_model.adata.obs["label"] == "high").to_numpy()
     by_group = toy_model.differential_expression("label", "high", modality="rna", n_samples_overall=50)
@@ -168,6 +220,9 @@ def test_batch_correction_and_vanilla(toy_model):
         pytest.param({"groupby": "label"}, ValueError, "Name the `modality`", id="modality"),
         pytest.param({"modality": "rna"}, ValueError, "groupby", id="groups"),
         pytest.param({"modality": "rna", "groupby": "nowhere"}, KeyError, "groupby", id="column"),
+        pytest.param(
+            {"modality": "protein", "groupby": "label", "change_fn": "log-fold"}, ValueError, "no fold", id="real"
+        ),
     ],
 )
 def test_differential_refuses(toy_model, arguments, error, message):

@@ -145,6 +145,10 @@ def test_a_model_without_data_reads_all_of_a_query(cls, tmp_path):
     np.testing.assert_allclose(alone.get_latent_representation(query), expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="has no MuData of its own"):
         alone.get_latent_representation()
+    for several in (["a"], ["a", True, True]):
+        with pytest.raises(ValueError, match="leave `save_anndata` out"):
+            alone.save(tmp_path / "again", *several, **({} if several[1:] else {"save_anndata": True}))
+    assert not (tmp_path / "again").exists()
     with pytest.raises(ValueError, match="has no MuData"):
         alone.train(max_epochs=1)
     only = MuData({"rna": query["rna"]})
@@ -266,6 +270,10 @@ def test_a_model_is_not_loaded_with_other_variables(change, tmp_path):
     with pytest.raises(ValueError, match=words):
         type(model).load(tmp_path / "model", adata=other, accelerator="cpu")
     assert not [key for key in other.uns if "scvi" in key]
+    with pytest.raises(TypeError, match="Expected a MuData, got AnnData"):
+        type(model).load(tmp_path / "model", adata=rna, accelerator="cpu")
+    with pytest.raises(TypeError, match="`load` takes no `datamodule`"):
+        type(model).load(tmp_path / "model", adata=False, datamodule=None, accelerator="cpu")
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,21 @@ def test_a_column_of_a_modality_that_lacks_cells():
 def test_setup_anndata_points_to_setup_mudata():
     with pytest.raises(TypeError, match="setup_mudata"):
         MODEL.setup_anndata(ad.AnnData(np.ones((3, 2))))
+    with pytest.raises(TypeError, match="write_collection"):
+        MODEL.setup_annbatch("folder")
+
+
+@pytest.mark.parametrize("collection", [tuple, np.array, pd.Index], ids=lambda kind: kind.__name__)
+def test_keys_come_in_any_collection(collection):
+    keys = {"categorical_covariate_keys": ["sex", "batch"], "continuous_covariate_keys": ["age"]}
+    registries = []
+    for kind in (list, collection):
+        mdata = toy_mudata(2)
+        MODEL.setup_mudata(mdata, **{argument: kind(names) for argument, names in keys.items()})
+        model = MODEL(mdata, n_shared=2, n_private=2)
+        model.train(max_epochs=1, accelerator="cpu", enable_progress_bar=False)
+        registries.append(model.registry["setup_args"])
+    assert registries[0] == registries[1]
 
 
 @pytest.mark.parametrize(

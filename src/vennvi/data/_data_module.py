@@ -183,6 +183,12 @@ class AnnbatchMuDataModule(LightningDataModule):
                 np.sort(part) for part in np.split(order, [n_val, n_val + n_train])
             )
         self.n_train, self.n_val = len(self.train_idx), len(self.val_idx)
+        self.train_size = self.n_train / max(self.n_obs, 1)
+
+    @property
+    def data_loader_kwargs(self) -> dict[str, int]:
+        """What minibatches are made by: what scvi-tools' MLflow logger writes down of a data module."""
+        return {name: getattr(self, name) for name in ("batch_size", "chunk_size", "preload_nchunks")}
 
     @property
     def has_training_cells(self) -> bool:

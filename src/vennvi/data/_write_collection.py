@@ -110,7 +110,7 @@ def write_collection(
     """
     require_annbatch("writing a collection")
     from vennvi.model._base import SharedPrivateModel  # which imports vennvi.data
-    from vennvi.model._validate import check_index, check_mudata
+    from vennvi.model._validate import check_index, check_mudata, key_list
 
     if cells_per_dataset < 1:
         raise ValueError(f"`cells_per_dataset` is {cells_per_dataset}: it must be at least 1.")
@@ -127,8 +127,8 @@ def write_collection(
         "labels_key": labels_key,
         "unlabeled_category": unlabeled_category,
         "size_factor_key": size_factor_key,
-        "categorical_covariate_keys": categorical_covariate_keys,
-        "continuous_covariate_keys": continuous_covariate_keys,
+        "categorical_covariate_keys": key_list(categorical_covariate_keys),
+        "continuous_covariate_keys": key_list(continuous_covariate_keys),
         "modalities": modalities,
     }
     out = Path(out)

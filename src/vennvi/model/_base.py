@@ -22,12 +22,14 @@ from vennvi.data._summary import FeatureSummary
 from vennvi.likelihoods import resolve_likelihood
 from vennvi.model._diagnose import DiagnoseMixin
 from vennvi.model._differential import DifferentialMixin
+from vennvi.model._elbo import ElboMixin
 from vennvi.model._expression import ExpressionMixin
 from vennvi.model._feature_attributions import FeatureAttributionsMixin
 from vennvi.model._feature_scores import FeatureScoresMixin
 from vennvi.model._interval_scale import IntervalScaleMixin
 from vennvi.model._labels import LabelsMixin
 from vennvi.model._latents import LatentsMixin
+from vennvi.model._posterior_sample import PosteriorSampleMixin
 from vennvi.model._predict import PredictMixin
 from vennvi.model._query import QueryMixin
 from vennvi.model._report import ReportMixin
@@ -37,7 +39,7 @@ from vennvi.model._shared_features import SharedFeaturesMixin
 from vennvi.model._shared_signal import SharedSignalMixin
 from vennvi.model._split_names import SplitNamesMixin
 from vennvi.model._train import TrainMixin
-from vennvi.model._validate import check_modalities, check_mudata, check_obs_keys, check_unlabeled
+from vennvi.model._validate import check_modalities, check_mudata, check_obs_keys, check_unlabeled, key_list
 from vennvi.model._variance import VarianceMixin
 from vennvi.module import SharedPrivateVAE
 from vennvi.nn import Decoder
@@ -52,6 +54,8 @@ class SharedPrivateModel(
     LatentsMixin,
     PredictMixin,
     IntervalScaleMixin,
+    PosteriorSampleMixin,
+    ElboMixin,
     LabelsMixin,
     SharedSignalMixin,
     DiagnoseMixin,
@@ -304,6 +308,20 @@ class SharedPrivateModel(
         raise TypeError(f"{cls.__name__} reads MuData: use `{cls.__name__}.setup_mudata`.")
 
     @classmethod
+    def setup_annbatch(cls, *args, **kwargs):
+        """Refuse: data on disk come from a collection of vennvi's.
+
+        Raises
+        ------
+        TypeError
+            Always; use :func:`vennvi.data.write_collection` and :class:`vennvi.data.AnnbatchMuDataModule`.
+        """
+        raise TypeError(
+            f"{cls.__name__} reads a MuData from disk by `vennvi.data.write_collection` and "
+            f"`{cls.__name__}(registry=vennvi.data.AnnbatchMuDataModule(path).registry)`."
+        )
+
+    @classmethod
     @setup_anndata_dsp.dedent
     def setup_mudata(
         cls,
@@ -359,6 +377,9 @@ class SharedPrivateModel(
                 raise TypeError(f"`layers` is the string {layers!r}: give a list of modalities, or layers by modality.")
             layers = dict.fromkeys(mdata.mod if layers is None else layers)
         layers = dict(layers)
+        categorical_covariate_keys, continuous_covariate_keys = map(
+            key_list, (categorical_covariate_keys, continuous_covariate_keys)
+        )
         modalities = dict(modalities or {})
         check_modalities(mdata, layers)
         for argument, keys in (

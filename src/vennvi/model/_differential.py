@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from vennvi.module import SharedPrivateVAE
 
 #: Effects smaller than this are none, by what the effect is measured in: log2 fold changes, probabilities, sd.
-SMALLEST_EFFECT = {"log2 fold change": 0.25, "difference of probabilities": 0.05, "difference in sd": 0.25}
+SMALLEST_EFFECT = {
+    "log2 fold change": 0.25,
+    "difference of probabilities": 0.05,
+    "difference in sd": 0.25,
+    "other": 0.25,  # a function of the user's: scvi-tools' default
+}
 
 _SCALE_ENTRIES = 2**26  # sampled values of a group
 
@@ -122,8 +127,8 @@ class DifferentialMixin:
         seed
             Seed of the choice of cells and of the draws.
         **kwargs
-            Passed to scvi-tools' ``DifferentialComputation.get_bayes_factors``, for example ``n_samples_overall`` or
-            ``pseudocounts``.
+            Passed to scvi-tools' ``DifferentialComputation.get_bayes_factors``, for example ``n_samples_overall``,
+            ``pseudocounts`` or ``change_fn``, another effect than the above, ``"log-fold"`` or a function.
 
         Returns
         -------
@@ -135,8 +140,8 @@ class DifferentialMixin:
         Raises
         ------
         ValueError
-            Without a modality, without groups, for an unknown modality or space, and for a group without a cell that has
-            the modality.
+            Without a modality, without groups, for an unknown modality or space, for a group without a cell that has
+            the modality, and for log fold changes of real values.
         KeyError
             If ``groupby`` is no column.
 
@@ -171,6 +176,12 @@ class DifferentialMixin:
         cells = np.flatnonzero(present)
         likelihood = self.module.likelihood(modality)
         effect, change_fn = _effect(likelihood)
+        if (asked := kwargs.get("change_fn")) == "log-fold" and isinstance(likelihood, NormalLikelihood):
+            raise ValueError(
+                f"Modality {modality!r} has real values, which have no fold changes: leave `change_fn` out for differences in sd."
+            )
+        if asked is not None:
+            effect, change_fn = ("log2 fold change" if asked == "log-fold" else "other"), None
         if delta is None:
             delta = SMALLEST_EFFECT[effect]
         if mode == "change" and change_fn is not None:
@@ -192,7 +203,7 @@ class DifferentialMixin:
             chunks = self._expression(  # type: ignore[attr-defined]
                 modality, data, chosen, fixed, codes, None, 1, False, slice(None), batch_size
             )
-            return torch.cat([chunk.cpu() for chunk in chunks]).numpy()
+            return torch.cat([chunk[0].cpu() for chunk in chunks]).numpy()
 
         with seeded(seed, self.device):  # type: ignore[attr-defined]
             table = _de_core(

@@ -45,6 +45,7 @@ class ExpressionMixin:
         var_names: Sequence[str] | None = None,
         batch_size: int | None = None,
         return_numpy: bool = False,
+        return_mean: bool = True,
     ) -> pd.DataFrame | NDArray[np.float32]:
         r"""Expected values of a modality at one depth and, if asked for, in one batch.
 
@@ -79,10 +80,13 @@ class ExpressionMixin:
             Cells in a minibatch.
         return_numpy
             Whether to return an array instead of a data frame.
+        return_mean
+            Whether to average the ``n_samples`` draws.
 
         Returns
         -------
-        Expected values in the data's units, cells by features; cells that lack the modality are rows of NaN.
+        Expected values in the data's units, cells by features; cells that lack the modality are rows of NaN. For several
+        samples with ``return_mean=False`` an array of shape ``(n_samples, n_cells, n_features)``.
 
         Raises
         ------
@@ -112,10 +116,24 @@ class ExpressionMixin:
         chunks = [
             chunk.cpu()
             for chunk in self._expression(
-                modality, mdata, indices, fixed, codes, library_size, n_samples, give_mean, columns, batch_size
+                modality,
+                mdata,
+                indices,
+                fixed,
+                codes,
+                library_size,
+                n_samples,
+                give_mean,
+                columns,
+                batch_size,
+                return_mean,
             )
         ]
-        values = torch.cat(chunks).numpy() if chunks else np.empty((0, len(names)), dtype=np.float32)
+        n_kept = 1 if return_mean else n_samples
+        values = torch.cat(chunks, dim=1).numpy() if chunks else np.empty((n_kept, 0, len(names)), dtype=np.float32)
+        if n_kept > 1:
+            return values
+        values = values[0]
         if return_numpy:
             return values
         adata = self._validate_anndata(mdata)  # type: ignore[attr-defined]
@@ -134,15 +152,19 @@ class ExpressionMixin:
         give_mean: bool,
         columns: Columns,
         batch_size: int | None,
+        average: bool = True,
     ) -> Iterator[Tensor]:
-        """Expected values by minibatch, ``(n, n_columns)``; ``fixed`` holds the latents that do not vary."""
+        """Expected values by minibatch, ``(1, n, n_columns)``; ``fixed`` holds the latents that do not vary.
+
+        Unless ``average``, each draw is one of its own: ``(n_samples, n, n_columns)``.
+        """
         likelihood = self.module.likelihood(modality)
         for q_unimodal, q_private, mask, given in self._posteriors(mdata, indices, batch_size):  # type: ignore[attr-defined]
             own = given["size"][modality]
             size = own if library_size == "observed" else torch.ones_like(own)
             if library_size not in (None, "observed") and likelihood.use_size:
                 size = torch.full_like(own, float(library_size)) / likelihood.size_reference
-            total: Tensor | float = 0.0
+            values: list[Tensor] = []
             for _ in range(n_samples):
                 q = q_private[modality]
                 now: dict[str, Tensor] = {
@@ -150,12 +172,16 @@ class ExpressionMixin:
                     "private": q.loc if give_mean else q.sample(),
                 } | fixed
                 latents = torch.cat([now[part].expand(len(own), -1) for part in ("shared", "private")], dim=-1)
+                value: Tensor | float = 0.0
                 for code in batch_codes:
                     covariates = given["covariates"] if code is None else self._in_batch(given, code)
                     outputs = self.module.decode(modality, latents, covariates, columns)
-                    total = total + likelihood.expected(outputs, size, columns)
-            mean = total / (n_samples * len(batch_codes))
-            yield mean.masked_fill(mask[modality] == 0, torch.nan)  # type: ignore[union-attr]
+                    value = value + likelihood.expected(outputs, size, columns) / len(batch_codes)
+                if average and values:  # many draws of all features would not fit in memory
+                    value = values.pop() + value
+                values.append(value)  # type: ignore[arg-type]
+            drawn = torch.stack(values) / (n_samples if average else 1)
+            yield drawn.masked_fill(mask[modality] == 0, torch.nan)
 
     def _fixed_latents(
         self, modality: str, mdata: MuData | None, space: Space, batch_size: int | None
@@ -179,6 +205,10 @@ class ExpressionMixin:
     def _batch_codes(self, batches: str | Sequence[str] | None) -> list[int | None]:
         if batches is None:
             return [None]
+        if self.registry["setup_args"].get("batch_key") is None:
+            raise ValueError(
+                "`transform_batch` needs a model that was set up with a `batch_key`: this one knows no batches."
+            )
         known = list(
             self.registry["field_registries"][REGISTRY_KEYS.BATCH_KEY]["state_registry"]["categorical_mapping"]
         )
@@ -190,8 +220,9 @@ class ExpressionMixin:
         if not wanted:
             raise ValueError("`transform_batch` is empty: name batches, or None for each cell's own.")
         if unknown := [batch for batch in wanted if batch not in known]:
+            batches = [value.item() if isinstance(value, np.generic) else value for value in known]
             raise ValueError(
-                f"`transform_batch` names {', '.join(map(repr, unknown))}; the batches are {', '.join(map(repr, known))}."
+                f"`transform_batch` names {', '.join(map(repr, unknown))}; the batches are {', '.join(map(repr, batches))}."
             )
         return [known.index(batch) for batch in wanted]
 

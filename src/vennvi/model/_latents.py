@@ -15,7 +15,7 @@ from torch.distributions import Normal
 
 from vennvi._keys import OBSM_PRIVATE, OBSM_SHARED
 from vennvi.data._dataset import cell_positions, obs_rows, presence
-from vennvi.fusion import gaussian, mean_of_experts, product_of_experts, sample_mixture
+from vennvi.fusion import gaussian, mean_of_experts, product_of_experts, sample_mixture, variance_of_mixture
 from vennvi.model._same_setup import check_same_setup
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class LatentsMixin:
         batch_size: int | None = None,
         joint: Literal["mean", "precision"] = "mean",
         dataloader: Iterable[Mapping[str, Tensor]] | None = None,
-    ) -> NDArray[np.float32]:
+        return_dist: bool = False,
+    ) -> NDArray[np.float32] | tuple[NDArray[np.float32], NDArray[np.float32]]:
         r"""Latent representation of cells.
 
         The joint shared latent of MVAE and MoPoEVAE is the product of the present modalities' Gaussians and the prior;
@@ -70,17 +71,23 @@ class LatentsMixin:
         joint
             How a mixture's modalities join: ``"mean"`` as above, or ``"precision"``, weighted by their precision,
             :math:`\mu = \sum_m \tau_m \mu_m / \sum_m \tau_m`. A product has its own weights.
+        dataloader
+            Minibatches to read instead of ``mdata``.
+        return_dist
+            Whether to return the variances too, :math:`\sigma^2`. Those of a mixture hold what its modalities disagree on,
+            :math:`\frac{1}{M} \sum_m (\sigma_m^2 + \mu_m^2) - \mu^2`.
 
         Returns
         -------
         Array of shape ``(n_cells, n_latent)``, or ``(n_samples, n_cells, n_latent)`` for more than one sample, in the
-        order of ``mdata.obs_names`` (or of ``indices``). Cells that lack the modality (for the joint space: all of
-        them) are rows of NaN.
+        order of ``mdata.obs_names`` (or of ``indices``); with ``return_dist`` two arrays, means and variances. Cells that
+        lack the modality (for the joint space: all of them) are rows of NaN.
 
         Raises
         ------
         ValueError
-            For an unknown space, modality or ``joint``, and for a private space without a modality.
+            For an unknown space, modality or ``joint``, for a private space without a modality, and for samples with
+            ``return_dist``.
         """
         self._check_if_trained(warn=False)  # type: ignore[attr-defined]
         _check_space(space, modality)
@@ -90,18 +97,26 @@ class LatentsMixin:
             self._check_modality("modality", modality)  # type: ignore[attr-defined]
         if n_samples < 1:
             raise ValueError(f"`n_samples` is {n_samples}: it must be at least 1.")
+        if return_dist and not give_mean:
+            raise ValueError("`return_dist` returns means and variances: it excludes `give_mean=False`.")
+        n_arrays = 2 if return_dist else 1 if give_mean else n_samples
         chunks = []
         for q_unimodal, q_private, mask, _ in self._posteriors(mdata, indices, batch_size, dataloader):
-            draws = [
-                self._represent(q_unimodal, q_private, mask, space, modality, give_mean, joint)
-                for _ in range(1 if give_mean else n_samples)
-            ]
-            chunks.append(torch.stack(draws).cpu())
+            if return_dist:
+                arrays = list(self._moments(q_unimodal, q_private, mask, space, modality, joint))
+            else:
+                arrays = [
+                    self._represent(q_unimodal, q_private, mask, space, modality, give_mean, joint)
+                    for _ in range(n_arrays)
+                ]
+            chunks.append(torch.stack(arrays).cpu())
         if not chunks:
             n_latent = self.module.n_shared if space == "shared" else self.module.n_private[modality]  # type: ignore[index]
-            chunks = [torch.empty(1 if give_mean else n_samples, 0, n_latent)]
+            chunks = [torch.empty(n_arrays, 0, n_latent)]
         latents = torch.cat(chunks, dim=1).numpy()
-        return latents[0] if give_mean or n_samples == 1 else latents
+        if return_dist:
+            return latents[0], latents[1]
+        return latents[0] if n_arrays == 1 else latents
 
     def _batches(
         self, mdata: MuData | None, indices: Sequence[int] | NDArray | None, batch_size: int | None
@@ -114,6 +129,24 @@ class LatentsMixin:
         indices = None if indices is None else cell_positions(mdata.n_obs, indices)
         return self._make_data_loader(adata=mdata, indices=indices, batch_size=batch_size)  # type: ignore[attr-defined]
 
+    def _minibatches(
+        self,
+        mdata: MuData | None,
+        indices: Sequence[int] | NDArray | None,
+        batch_size: int | None,
+        dataloader: Iterable[Mapping[str, Tensor]] | None = None,
+    ) -> Iterator[dict[str, Tensor]]:
+        """Minibatches of a MuData or a data loader, on the model's device; the module is in evaluation mode."""
+        if dataloader is None:
+            dataloader = self._batches(mdata, indices, batch_size)
+        elif mdata is not None or indices is not None:
+            raise ValueError("`dataloader` says which cells to read: pass it without `mdata` and `indices`.")
+        elif (registry := getattr(dataloader, "registry", None)) is not None:
+            check_same_setup(self.registry, registry, "dataloader", but=[REGISTRY_KEYS.LABELS_KEY])  # type: ignore[attr-defined]
+        self.module.eval()
+        for batch in dataloader:
+            yield {key: value.to(self.device) for key, value in batch.items()}  # type: ignore[attr-defined]
+
     def _posteriors(
         self,
         mdata: MuData | None,
@@ -122,16 +155,8 @@ class LatentsMixin:
         dataloader: Iterable[Mapping[str, Tensor]] | None = None,
     ) -> Iterator[tuple[dict[str, Normal], dict[str, Normal], dict[str, Tensor], dict]]:
         """Gaussians of the shared and private latents and presence masks, by modality, minibatch by minibatch."""
-        if dataloader is None:
-            dataloader = self._batches(mdata, indices, batch_size)
-        elif mdata is not None or indices is not None:
-            raise ValueError("`dataloader` says which cells to read: pass it without `mdata` and `indices`.")
-        elif (registry := getattr(dataloader, "registry", None)) is not None:
-            check_same_setup(self.registry, registry, "dataloader", but=[REGISTRY_KEYS.LABELS_KEY])  # type: ignore[attr-defined]
-        module, device = self.module, self.device  # type: ignore[attr-defined]
-        module.eval()
-        for batch in dataloader:
-            tensors = {key: value.to(device) for key, value in batch.items()}
+        module = self.module
+        for tensors in self._minibatches(mdata, indices, batch_size, dataloader):
             inputs = module._get_inference_input(tensors)
             size = {m: module.likelihood(m).size(x, inputs["size_factor"][m]) for m, x in inputs["x"].items()}
             q_unimodal, q_private = module.encode(inputs["x"], size, inputs["covariates"])
@@ -146,6 +171,24 @@ class LatentsMixin:
             return self._joint(q_unimodal, mask, give_mean, joint)
         return (q.loc if give_mean else q.sample()).masked_fill(mask[modality] == 0, torch.nan)
 
+    def _moments(self, q_unimodal, q_private, mask, space, modality, joint) -> tuple[Tensor, Tensor]:
+        """Means and variances of a latent."""
+        mean = self._represent(q_unimodal, q_private, mask, space, modality, True, joint)
+        if modality is not None:
+            q = q_private[modality] if space == "private" else self.module.fuse(q_unimodal, mask, [modality])
+            return mean, q.scale.square().masked_fill(mask[modality] == 0, torch.nan)
+        loc, scale, masks = self._stacked(q_unimodal, mask, self.modalities)
+        if self.module.objective.fusion == "mixture" and joint == "mean":
+            return mean, variance_of_mixture(loc, scale, masks)
+        q = product_of_experts(loc, scale, masks, prior=self.module.objective.fusion == "product")
+        return mean, q.scale.square().masked_fill(masks.sum(0) == 0, torch.nan)
+
+    @staticmethod
+    def _stacked(q_unimodal, mask, modalities: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Locations, scales and masks of some modalities, each ``(n_modalities, n, ...)``."""
+        loc, scale = (torch.stack([getattr(q_unimodal[m], part) for m in modalities]) for part in ("loc", "scale"))
+        return loc, scale, torch.stack([mask[m] for m in modalities])
+
     def _presence(self, data: MuData | AnnbatchMuDataModule, modality: str) -> NDArray[np.bool_]:
         """Whether each cell of some data, organised as the model's, has a modality; shape ``(n_obs,)``."""
         if not isinstance(data, MuData):
@@ -156,9 +199,7 @@ class LatentsMixin:
 
     def _joint(self, q_unimodal, mask, give_mean, joint="mean", modalities: Sequence[str] | None = None) -> Tensor:
         """Joint shared latent of some modalities (all by default); NaN where a cell has none of them."""
-        names = list(modalities or self.modalities)
-        loc, scale = (torch.stack([getattr(q_unimodal[m], part) for m in names]) for part in ("loc", "scale"))
-        masks = torch.stack([mask[m] for m in names])
+        loc, scale, masks = self._stacked(q_unimodal, mask, modalities or self.modalities)
         if self.module.objective.fusion == "mixture" and joint == "mean":
             return mean_of_experts(loc, masks) if give_mean else sample_mixture(loc, scale, masks)
         q = product_of_experts(loc, scale, masks, prior=self.module.objective.fusion == "product")

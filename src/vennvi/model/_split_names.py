@@ -127,12 +127,20 @@ class SplitNamesMixin:
 
         Raises
         ------
+        TypeError
+            If ``adata`` is no MuData; for a ``datamodule``, of which a model takes minibatches later.
         KeyError, ValueError
             If ``adata`` is not organised as the data that the model was set up with, its variables in their order.
         """
+        if "datamodule" in kwargs:
+            raise TypeError(
+                "`load` takes no `datamodule`: load the model with `adata=False`, and give its methods "
+                "`dataloader=datamodule.inference_dataloader()`."
+            )
+        if adata is not None and adata is not False:
+            check_mudata(adata)
         if isinstance(adata, MuData) and Path(dir_path).is_dir():
             registry = BaseModelClass.load_registry(dir_path, prefix)
-            check_mudata(adata)
             check_modalities(adata, registry["setup_args"]["layers"])
             check_as_set_up(adata, registry, list(registry["setup_args"]["layers"]))
         model = super().load(dir_path, adata, accelerator, device, prefix, *args, **kwargs)  # type: ignore[misc]

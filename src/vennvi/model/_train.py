@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,24 +10,23 @@ from numpy.typing import NDArray
 from scvi import settings
 from scvi.model._utils import get_max_epochs_heuristic
 from scvi.model.base import UnsupervisedTrainingMixin
-from scvi.train._config import merge_kwargs
+from scvi.train._config import KwargsLike
 from scvi.utils._docstrings import devices_dsp
 
 from vennvi._keys import data_key
 from vennvi._runner import SharedPrivateTrainRunner, with_strategy
 from vennvi._sparse import is_sparse
 from vennvi.canonical import canonical_projections
+from vennvi.data._data_module import AnnbatchMuDataModule
 from vennvi.data._dataset import obs_rows
 from vennvi.data._splitter import DataSplitter
 from vennvi.model._gather import GatheredRows
 from vennvi.model._gather_in_place import RowsInPlace, can_be_read_in_place
+from vennvi.model._given import given_by
 from vennvi.model._kl_schedule import first_checks_to_skip, with_kl_rise
 from vennvi.model._same_setup import check_same_setup
 from vennvi.model._validate import check_feature_fraction, check_precision
 from vennvi.train import SharedPrivateTrainingPlan
-
-if TYPE_CHECKING:
-    from vennvi.data import AnnbatchMuDataModule
 
 #: Cells that the canonical variates are found on: more sharpen them no further.
 _MAX_START_CELLS = 20_000
@@ -56,7 +54,7 @@ class TrainMixin(UnsupervisedTrainingMixin):
         early_stopping: bool = False,
         feature_fraction: Mapping[str, float] | None = None,
         datasplitter_kwargs: dict | None = None,
-        plan_kwargs: dict | None = None,
+        plan_kwargs: KwargsLike | None = None,
         datamodule: AnnbatchMuDataModule | None = None,
         **trainer_kwargs,
     ) -> None:
@@ -105,10 +103,14 @@ class TrainMixin(UnsupervisedTrainingMixin):
             Passed to :class:`~scvi.train.Trainer`, for example ``strategy`` and ``num_nodes``. With several devices or
             nodes the strategy is DDP; ``batch_size`` is then that of each process. ``precision`` may be ``"32-true"``
             (the default), ``"bf16-mixed"`` (dense products in bfloat16, that of the decoder's last layer among them:
-            faster where the processor has it) or, on a GPU, ``"16-mixed"``.
+            faster where the processor has it) or, on a GPU, ``"16-mixed"``. Also scvi-tools' configuration objects, as
+            ``plan_config`` and ``trainer_config``: what in them differs from their own defaults is taken, since theirs are
+            not vennvi's.
 
         Raises
         ------
+        TypeError
+            If ``datamodule`` is another data module than vennvi's.
         ValueError
             If a ``datamodule`` is not of the data that the model was made for, or comes with ``datasplitter_kwargs``, or a
             model without a MuData gets none; for a ``precision`` in which parameters are not in single precision, and for
@@ -124,16 +126,25 @@ class TrainMixin(UnsupervisedTrainingMixin):
         if datamodule is None:
             self._validate_anndata(None)  # another model may have set up the same MuData since, with other columns
         batch_size = settings.batch_size if batch_size is None else batch_size
-        given = merge_kwargs(trainer_kwargs.get("trainer_config"), trainer_kwargs, name="trainer")
-        check_precision(given.get("precision"))
+        trainer_kwargs = given_by(trainer_kwargs.pop("trainer_config", None), "trainer_config") | trainer_kwargs
+        configured = {
+            name: trainer_kwargs.pop(name, None) for name in ("max_epochs", "accelerator", "devices", "early_stopping")
+        }
+        max_epochs = configured["max_epochs"] if max_epochs is None else max_epochs
+        accelerator = (configured["accelerator"] or accelerator) if accelerator == "auto" else accelerator
+        devices = (configured["devices"] or devices) if devices == "auto" else devices
+        early_stopping = early_stopping or bool(configured["early_stopping"])
+        check_precision(trainer_kwargs.get("precision"))
         if max_epochs is None:
             max_epochs = get_max_epochs_heuristic((self.adata if datamodule is None else datamodule).n_obs)
         max_epochs, batch_size = int(max_epochs), int(batch_size)  # numpy's, too
-        plan_kwargs = merge_kwargs(trainer_kwargs.pop("plan_config", None), plan_kwargs, name="plan")
+        plan_kwargs = given_by(trainer_kwargs.pop("plan_config", None), "plan_config") | given_by(
+            plan_kwargs, "plan_kwargs"
+        )
         plan_kwargs = with_kl_rise(plan_kwargs, max_epochs, early_stopping)
-        if early_stopping and "early_stopping_warmup_epochs" not in given:
+        if early_stopping and "early_stopping_warmup_epochs" not in trainer_kwargs:
             trainer_kwargs["early_stopping_warmup_epochs"] = first_checks_to_skip(
-                plan_kwargs["n_epochs_kl_warmup"], given.get("check_val_every_n_epoch")
+                plan_kwargs["n_epochs_kl_warmup"], trainer_kwargs.get("check_val_every_n_epoch")
             )
         if datamodule is not None:
             self._datamodule = datamodule  # what later reads the model's own cells
@@ -178,6 +189,11 @@ class TrainMixin(UnsupervisedTrainingMixin):
             raise ValueError(
                 f"`datasplitter_kwargs` ({', '.join(datasplitter_kwargs)}) are for data in memory: give `datamodule` what it has "
                 "of them, such as `external_indexing`, when it is made."
+            )
+        if not isinstance(datamodule, AnnbatchMuDataModule):
+            raise TypeError(
+                f"`datamodule` is a {type(datamodule).__name__}: vennvi trains from a `vennvi.data.AnnbatchMuDataModule`, or from "
+                "the MuData that the model was made with."
             )
         check_same_setup(self.registry, datamodule.registry, "datamodule")
         if not datamodule.has_training_cells:

@@ -106,6 +106,19 @@ def check_index(mdata: MuData, modality: str) -> None:
         )
 
 
+def key_list(keys: Sequence[str] | None) -> list[str] | None:
+    """Names as a list of strings, the only collection that scvi-tools' fields read; a string stays what it is.
+
+    Examples
+    --------
+    >>> key_list(np.array(["sex", "age"])), key_list(("sex",)), key_list(None)
+    (['sex', 'age'], ['sex'], None)
+    """
+    if keys is None or isinstance(keys, str):
+        return keys  # type: ignore[return-value]
+    return [str(key) if isinstance(key, str) else key for key in keys]
+
+
 def check_obs_keys(
     mdata: MuData, argument: str, keys: str | Sequence[str] | None, modality: str | None, *, allow_missing: bool = False
 ) -> None:

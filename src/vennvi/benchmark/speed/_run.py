@@ -64,7 +64,8 @@ def run_speed(
     growth
         Names of the axes of growth curves to measure too, or ``"all"``; see :data:`~._growth.AXES`.
     quality
-        Whether to measure seconds to a quality too; they are those of a CPU.
+        Whether to measure seconds to a quality too; they are those of one thread of a CPU, and left out unless ``threads``
+        has ``"1"``.
     quick
         Few cells and repeats: shows that everything runs.
     retry
@@ -113,6 +114,8 @@ def run_speed(
             "trainings that were chosen."
         )
     claim(out, [*plain, *(workload for _, points in grown for workload in points)], accelerator)
+    if quality and not tasks:
+        said("seconds to a quality are left out: they are those of one thread (--threads 1) of a CPU")
     try:
         with tempfile.TemporaryDirectory() as folder:
             for race, points, names in races:
