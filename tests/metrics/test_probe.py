@@ -103,6 +103,7 @@ def test_separable_classes_give_one_without_warnings(n_classes):
     score = linear_probe(latent, classes, TRAIN, TEST)
     assert score.auc > 0.99
     assert score.accuracy > 0.9
+    assert linear_probe(latent, classes, TRAIN, TEST, max_iter=1).n_test == score.n_test, "stopped early is no warning"
 
 
 def test_no_information_is_chance():

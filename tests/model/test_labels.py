@@ -60,6 +60,26 @@ def test_too_few_labelled_cells_leave_the_probabilities_as_they_are():
     pd.testing.assert_frame_equal(model.predict_labels()[1], model.predict_labels(calibrated=False)[1])
 
 
+@pytest.mark.parametrize(("unknown", "labels"), [(-1, [0, 1, 2]), ("B", ["A", "C", "D"]), ("unknown", ["A", "B", "Z"])])
+def test_labels_come_in_their_order_and_mean_the_same(unknown, labels):
+    """scvi-tools moves the unlabelled category to the end, and the last one to where that was."""
+    mdata = toy_mudata()
+    own = np.array(labels, dtype=object)[np.arange(mdata.n_obs) % 3]
+    own[::5] = unknown
+    mdata.obs["own"] = pd.Categorical(own)
+    MMVAEPlusPlus.setup_mudata(mdata, labels_key="own", unlabeled_category=unknown)
+    model = MMVAEPlusPlus(mdata, n_shared=2, n_private=1, n_hidden=8)
+    model.train(max_epochs=1, train_size=0.8, accelerator="cpu")
+    predicted, probabilities = model.predict_labels(calibrated=False)
+    assert list(probabilities) == labels
+    assert list(predicted.cat.categories) == labels
+    np.testing.assert_array_equal(predicted.to_numpy(), probabilities.idxmax(axis=1).to_numpy())
+    logits = model.module.classifier(torch.as_tensor(model.get_latent_representation()))
+    for k, label in enumerate(model.label_categories):
+        expected = logits.softmax(-1)[:, k].detach().numpy()
+        np.testing.assert_allclose(probabilities[label], expected, rtol=1e-5)
+
+
 def with_labels_in_a_modality(permuted=False):
     """Three modalities; the labels are in that of real values, which some cells lack."""
     mdata = toy_mudata(3, permuted=permuted)

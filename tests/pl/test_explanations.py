@@ -159,6 +159,46 @@ def test_feature_scores():
         pl.feature_scores(scores, dimensions=[7])
 
 
+@pytest.mark.parametrize("letters", [4, 20, 40, 80])
+@pytest.mark.parametrize("n_dimensions", [1, 12])
+def test_long_names_leave_room_for_what_is_drawn(letters, n_dimensions, recwarn):
+    names = [f"{i:03d}".ljust(letters - 1, "x") + str(i % 10) for i in range(60)]
+    rng = np.random.default_rng(0)
+    scores = pd.DataFrame(rng.normal(size=(60, n_dimensions)), index=names)
+    features = pd.DataFrame(rng.random((60, 2)), columns=["r2_cross", "r2_private"], index=names)
+    for figure, narrowest in ((pl.feature_scores(scores), 0.8), (pl.shared_private(features).figure, 2)):
+        figure.draw_without_rendering()
+        width = figure.get_size_inches()[0]
+        assert width < 15
+        for ax in figure.axes:
+            assert ax.get_position().width * width > narrowest
+            named = ax.texts or ax.get_yticklabels()
+            assert len(named) >= 8
+            for text in named:
+                box = Text.get_window_extent(text).transformed(figure.transFigure.inverted())
+                assert box.x0 > -0.01
+                assert box.x1 < 1.01, text.get_text()
+    assert not recwarn.list
+    drawn = [label.get_text() for label in pl.feature_scores(scores).axes[0].get_yticklabels()]
+    assert {name[:3] for name in drawn} <= {name[:3] for name in names}
+    assert all(len(name) <= 36 for name in drawn)
+
+
+@pytest.mark.parametrize("n_dimensions", [1, 2, 5])
+def test_the_heat_maps_bar_is_named_within_the_figure(n_dimensions):
+    """As a script saves it, without drawing it before."""
+    rows = [
+        {"modality": m, "block": block, "dimension": k, "alone": 0.2, "incremental": 0.1,
+         "measure": "deviance" if m == "mutations" else "R2"}
+        for m in ("mrna", "methylation", "drugs", "mutations") for block in ("shared", "private") for k in range(n_dimensions)
+    ]  # fmt: skip
+    figure = pl.variance_explained(pd.DataFrame(rows)).figure
+    figure.draw_without_rendering()
+    box = figure.axes[-1].yaxis.label.get_window_extent().transformed(figure.transFigure.inverted())
+    assert box.y0 >= 0
+    assert box.y1 <= 1
+
+
 def test_one_dimension_into_given_axes():
     scores = pd.DataFrame({0: [1.0, 2.0], 1: [-3.0, 0.5]}, index=["a", "b"])
     scores.attrs["score"] = "change per unit of the dimension"

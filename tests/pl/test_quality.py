@@ -45,6 +45,35 @@ def test_training_curves_has_every_term(model):
     assert {line.get_linestyle() for line in panels["loss"].lines} == {"-", "--"}
 
 
+def test_training_curves_of_a_modality_that_is_called_like_a_term():
+    names = ("rna", "x_to_y")
+    curve = pd.DataFrame({"v": [3.0, 2.0, 1.0]})
+    history = {f"reconstruction_{a}_to_{b}_train": curve for a in names for b in names}
+    figure = pl.training_curves(history | {f"kl_private_{a}_train": curve for a in names})
+    assert [ax.get_title() for ax in figure.axes] == [
+        "reconstruction of rna",
+        "reconstruction of x_to_y",
+        "KL, private",
+    ]
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == set(names)
+
+
+@pytest.mark.parametrize("names", [["rna", "atac"], ["mrna", "methylation", "drugs", "mutations"]], ids=len)
+def test_coverage_is_named_within_the_figure(names):
+    """As a script saves it, without drawing it before."""
+    levels = [0.1, 0.5, 0.9]
+    tables = [
+        pd.DataFrame({"target": m, "source": "+".join(o for o in names if o != m), "level": levels, "coverage": levels})
+        for m in names
+    ]
+    ax = pl.coverage(pd.concat(tables))
+    ax.figure.draw_without_rendering()
+    for part in (ax.yaxis.label, ax.xaxis.label, ax.get_legend()):
+        box = part.get_window_extent().transformed(ax.figure.transFigure.inverted())
+        assert min(box.x0, box.y0) >= 0
+        assert max(box.x1, box.y1) <= 1
+
+
 def test_training_curves_without_the_start(model):
     ax = pl.training_curves(model.history, skip=2).axes[0]
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), [2])

@@ -133,3 +133,11 @@ def test_numbers_that_are_none_do_not_stretch_the_colours():
     figure = spaces({"shared": xy}, {"depth": np.full(50, np.nan), "a$^$b": ["$^$"] * 50})
     figure.canvas.draw()
     assert spaces({"shared": xy[:0]}, {"depth": values[:0]}).axes
+
+
+def test_long_names_that_differ_at_their_ends_are_told_apart():
+    names = [f"a very long name of a type of cells, number {k:02d} (activated)" for k in range(12)]
+    labels = pd.Series(np.repeat(names, 10), dtype="category")
+    figure = spaces({"shared": np.random.default_rng(0).normal(size=(120, 2))}, {"type": labels})
+    (legend,) = [ax.get_legend() for ax in figure.axes if ax.get_legend()]
+    assert len({text.get_text() for text in legend.get_texts()}) == 12

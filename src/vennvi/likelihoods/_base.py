@@ -75,9 +75,9 @@ class Likelihood(nn.Module, ABC):
     shares_out = False
     #: What the explained fraction of :meth:`unit_deviance` is called.
     measure: Literal["R2", "deviance"] = "deviance"
-    #: Mean of each feature over the training cells, shape ``(n_features,)``.
+    #: Mean of each feature over the cells that the model was made with, shape ``(n_features,)``.
     mean: Tensor
-    #: Median size factor of the training cells.
+    #: Median size factor of these cells.
     size_reference: Tensor
 
     def __init__(self, n_features: int, use_size: bool = True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -57,7 +59,7 @@ def linear_probe(
     C
         Inverse strength of a ridge penalty on :math:`W`.
     max_iter
-        Limit on the iterations of the optimiser.
+        Limit on the iterations of the optimiser, which are without end where a plane separates the classes.
 
     Returns
     -------
@@ -89,7 +91,9 @@ def linear_probe(
     auc = accuracy = np.nan
     if len(test_rows) and len(np.unique(codes[train_rows])) > 1:
         classifier = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=max_iter))
-        classifier.fit(matrix[train_rows], codes[train_rows])
+        with warnings.catch_warnings():  # where a plane separates the classes, weights grow for ever and scores stay
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            classifier.fit(matrix[train_rows], codes[train_rows])
         scores = classifier.decision_function(matrix[test_rows])
         accuracy = float(np.mean(classifier.predict(matrix[test_rows]) == codes[test_rows]))
         auc = _auc(scores, codes[test_rows], classifier.classes_)

@@ -69,7 +69,7 @@ class ExpressionMixin:
             Batch to show all cells in, or several to average over; by default each cell's own.
         library_size
             Total count (or size factor, if the model was set up with them) to show all cells at: by default the median
-            of the training cells; ``"observed"`` for each cell's own.
+            of those that the model was made with; ``"observed"`` for each cell's own.
         n_samples
             Number of draws of the latents that are averaged; more than one means ``give_mean=False``.
         give_mean

@@ -69,7 +69,7 @@ class FeatureAttributionsMixin(PassesMixin):
             group's mean latent is from that of the baseline.
         baseline
             Where the way to a cell starts: at the ``"mean"`` of the encoder's input over all cells of the MuData, or at
-            ``"zeros"``, which is no counts, or the training mean of real values.
+            ``"zeros"``, which is no counts, or of real values the mean of the data that the model was made with.
         n_steps
             Points on the way.
         max_cells

@@ -91,7 +91,9 @@ class LabelsMixin:
         known = ~np.isnan(probabilities).any(axis=1)
         codes = np.where(known, np.nan_to_num(probabilities).argmax(axis=1), -1)
         labels = pd.Series(pd.Categorical.from_codes(codes, categories=categories), index=obs_names, name="label")
-        return labels, pd.DataFrame(probabilities, index=obs_names, columns=pd.Index(categories))
+        table = pd.DataFrame(probabilities, index=obs_names, columns=pd.Index(categories))
+        ordered = _in_order(categories)
+        return labels.cat.reorder_categories(ordered), table[ordered]
 
     def _label_temperature(self, modality: str | None, batch_size: int | None) -> float:
         """Temperature for what a modality alone infers (``None``: for the joint latents), kept until trained further."""
@@ -120,3 +122,13 @@ class LabelsMixin:
         rows = cells if home is None else obs_rows(self.adata, home)[cells]  # type: ignore[attr-defined]
         labelled = (rows >= 0) & (codes[rows] < len(self.label_categories))
         return cells[labelled], codes[rows[labelled]]
+
+
+def _in_order(categories: list) -> list:
+    """Categories in the order of the data if that is sorted: scvi-tools puts the last where the unlabelled one was."""
+    try:
+        ordered = sorted(categories)
+    except TypeError:
+        return categories
+    moved = [[*categories[:k], *categories[k + 1 :], categories[k]] for k in range(len(categories))]
+    return ordered if ordered in moved else categories

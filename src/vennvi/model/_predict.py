@@ -67,7 +67,7 @@ class PredictMixin:
             Features to return; all by default.
         library_size
             For counts: total count (or size factor, if the model was set up with them) to predict for. By default a
-            cell's own, and the training median where the cell lacks the target.
+            cell's own, and where the cell lacks the target the median of those that the model was made with.
         batch_size
             Cells in a minibatch.
         return_numpy

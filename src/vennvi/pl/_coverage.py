@@ -14,6 +14,8 @@ from vennvi.pl._plain_text import plain_text
 _TOLERANCE = 0.05
 #: Lines in one panel, unless the caller gives the axes.
 _MOST_LINES = 8
+#: Entries of the legend in a column.
+_MOST_ROWS = 18
 
 
 @plain_text
@@ -48,13 +50,21 @@ def coverage(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     if ax is None and len(pairs) > _MOST_LINES and len(targets) > 1:
         return _by_target(pairs, targets, names, list(modalities))
     if ax is None:
-        ax = plt.subplots(figsize=(4.9, 3.4), layout="constrained")[1]
+        columns = 1 + (len(pairs) - 1) // _MOST_ROWS
+        longest = max(
+            (len(f"{target} from {name}") for ((target, _), _), name in zip(pairs, names, strict=True)), default=0
+        )
+        ax = plt.subplots(figsize=(3.4 + columns * (0.5 + 0.07 * longest), 3.4), layout="constrained")[1]
     _draw_frame(ax)
     for k, (((target, _), rows), name) in enumerate(zip(pairs, names, strict=True)):
         _draw_line(ax, rows, k, f"{target} from {name}")
     _name_axes(ax, True, True)
     ax.legend(
-        fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), ncols=1 + (len(pairs) - 1) // 18
+        fontsize=7.5,
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=1 + (len(pairs) - 1) // _MOST_ROWS,
     )
     return ax
 

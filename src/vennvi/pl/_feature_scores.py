@@ -12,9 +12,14 @@ from matplotlib.figure import Figure
 
 from vennvi.pl._palette import PALETTE
 from vennvi.pl._plain_text import plain_text
+from vennvi.pl._short import shortened
 
 #: Dimensions that are drawn unless they are named.
 _MOST_PANELS = 12
+#: Letters of a name; longer ones are shortened in the middle.
+_MOST_LETTERS = 36
+#: Width of a figure, beside which further panels go into the next row.
+_WIDEST = 11.0
 #: A dimension whose largest score is below this share of the largest of all is named in grey.
 _WEAK = 0.05
 
@@ -40,7 +45,7 @@ def feature_scores(
     dimensions
         Columns to draw, in this order; by default those with the largest sums of squares, at most 12.
     n_columns
-        Panels in a row.
+        Panels in a row, at most: fewer where names are long. Those of more than 36 letters lose their middle.
     xlabel
         What a score is; by default what the scores say themselves, in ``scores.attrs["score"]``.
     ax
@@ -76,12 +81,14 @@ def feature_scores(
     if ax is not None and len(dimensions) != 1:
         raise ValueError(f"`ax` holds one dimension, not {len(dimensions)}: name it, such as `dimensions=[0]`.")
     xlabel = scores.attrs.get("score", "") if xlabel is None else xlabel
-    axes = np.array([[ax]]) if ax is not None else _panels(len(dimensions), n_columns, min(n_features, len(scores)))
+    tops = [_top(scores[d], n_features) for d in dimensions]
+    longest = max((len(name) for top in tops for name in _names(top)), default=0)
+    n_bars = min(n_features, len(scores))
+    axes = np.array([[ax]]) if ax is not None else _panels(len(dimensions), n_columns, n_bars, longest)
     figure = axes[0, 0].get_figure(root=True)
     if len(dimensions) < len(scores.columns) and ax is None:
         which = f"{'the strongest ' if strongest else ''}{len(dimensions)} of {len(scores.columns)} dimensions"
         figure.suptitle(which, fontsize=9, x=0.01, ha="left")
-    tops = [_top(scores[d], n_features) for d in dimensions]
     shown = np.nan_to_num([value for top in tops for value in top])
     low, high = min(shown, default=0.0), max(shown, default=0.0)
     margin = 0.04 * (high - low) or 1.0
@@ -102,10 +109,11 @@ def feature_scores(
     return figure
 
 
-def _panels(n: int, n_columns: int, n_bars: int) -> np.ndarray:
-    n_columns = min(n_columns, max(n, 1))
+def _panels(n: int, n_columns: int, n_bars: int, longest: int) -> np.ndarray:
+    width = max(2.5, 1.7 + 0.058 * longest)
+    n_columns = max(1, min(n_columns, n, int(_WIDEST / width)))
     n_rows = -(-n // n_columns)
-    size = (2.5 * n_columns, (0.7 + 0.19 * n_bars) * n_rows + 0.3)
+    size = (width * n_columns, (0.7 + 0.19 * n_bars) * n_rows + 0.3)
     return plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")[1]
 
 
@@ -114,10 +122,14 @@ def _top(scores: pd.Series, n: int) -> pd.Series:
     return scores.iloc[np.argsort(-scores.abs().to_numpy(), kind="stable")[:n]]
 
 
+def _names(top: pd.Series) -> list[str]:
+    return [shortened(str(name), _MOST_LETTERS) for name in top.index]
+
+
 def _draw(ax: Axes, top: pd.Series) -> None:
     y = np.arange(len(top))
     ax.barh(y, top, 0.7, color=[PALETTE[0] if v >= 0 else PALETTE[5] for v in top])
-    ax.set_yticks(y, [str(name) for name in top.index], fontsize=7)
+    ax.set_yticks(y, _names(top), fontsize=7)
     ax.invert_yaxis()
     ax.axvline(0, color="0.3", linewidth=0.8)
     ax.tick_params(axis="x", labelsize=7)

@@ -11,7 +11,10 @@ from matplotlib.axes import Axes
 
 from vennvi.pl._palette import PALETTE
 from vennvi.pl._plain_text import plain_text
+from vennvi.pl._short import shortened
 
+#: Letters of a name; longer ones are shortened in the middle.
+_MOST_LETTERS = 36
 _BY = {"cross": "other modalities", "shared": "shared latents", "private": "private latents"}
 
 
@@ -48,7 +51,8 @@ def shared_private(
 
     Returns
     -------
-    The axes. Features without a value are left out; below -0.1 is drawn at -0.1.
+    The axes. Features without a value are left out; below -0.1 is drawn at -0.1. Names of more than 36 letters lose their
+    middle.
 
     Raises
     ------
@@ -68,12 +72,14 @@ def shared_private(
         raise KeyError(f"No column {missing[0]!r}: call `model.write_variance_explained(mdata)` first.")
     values = features[columns].dropna().clip(lower=-0.1)
     y, x = (values[name].to_numpy() for name in columns)
+    groups = {PALETTE[0]: np.argsort(-y)[:n_labels], PALETTE[5]: np.argsort(-x)[:n_labels]}
+    names = {int(i): shortened(str(values.index[i]), _MOST_LETTERS) for top in groups.values() for i in top}
     if ax is None:
-        ax = plt.subplots(figsize=(4.6, 3.6), layout="constrained")[1]
+        width = 4.6 + 0.06 * max(max(map(len, names.values()), default=0) - 12, 0)
+        ax = plt.subplots(figsize=(width, 3.6), layout="constrained")[1]
     size = float(np.clip(3000 / max(len(x), 1), 4, 18))
     alpha = float(np.clip(25 / np.sqrt(max(len(x), 1)), 0.15, 0.6))  # a cloud of many features shows where it is dense
     ax.scatter(x, y, s=size, color="0.4", alpha=alpha, linewidths=0, rasterized=True)
-    groups = {PALETTE[0]: np.argsort(-y)[:n_labels], PALETTE[5]: np.argsort(-x)[:n_labels]}
     chosen: dict[int, str] = {}
     for color, top in groups.items():
         chosen |= {int(i): color for i in top if int(i) not in chosen}
@@ -83,15 +89,15 @@ def shared_private(
     both.sort(key=lambda pair: y[pair[0]])
     for (i, color), height in zip(both, np.linspace(0.02, 0.98, len(both)), strict=True):
         ax.annotate(
-            str(values.index[i]), (x[i], y[i]), (1.06, height), textcoords="axes fraction", va="center", fontsize=7.5,
-            color=color, arrowprops={"arrowstyle": "-", "color": color, "alpha": 0.45, "linewidth": 0.6, "shrinkB": 1},
+            names[i], (x[i], y[i]), (1.06, height), textcoords="axes fraction", va="center", fontsize=7.5,
+            color=color, arrowprops={"arrowstyle": "-", "color": color, "alpha": 0.45, "linewidth": 0.6, "shrinkB": 1, "relpos": (0, 0.5)},
         )  # fmt: skip
     ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
     explained = {"R2": "R² from", "deviance": "deviance explained by", None: "explained by"}[measure]
-    names = {f"r2_{by}": f"{explained} the {what}" for by, what in _BY.items()}
-    ax.set_xlabel(names.get(private, private))
-    ax.set_ylabel(names.get(shared, shared))
+    labels = {f"r2_{by}": f"{explained} the {what}" for by, what in _BY.items()}
+    ax.set_xlabel(labels.get(private, private))
+    ax.set_ylabel(labels.get(shared, shared))
     ax.locator_params(axis="x", nbins=6)
     ax.spines[["top", "right"]].set_visible(False)
     return ax

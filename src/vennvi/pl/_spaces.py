@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from vennvi.pl._categories import Categories, categories_of
 from vennvi.pl._plain_text import plain_text
+from vennvi.pl._short import shortened
 
 #: Inches: of a legend's row, of a colour bar, and of a letter.
 _LEGEND_ROW, _BAR, _LETTER = 0.134, 0.3, 0.058
@@ -169,7 +170,7 @@ def _legend_height(values: pd.Series | Categories, width: float) -> float:
 
 def _entries(values: Categories, width: float) -> list[tuple[str, str | None]]:
     most = int((width - 0.3) / _LETTER)
-    return [(name if len(name) <= most else f"{name[: most - 1]}…", color) for name, color in values.legend()]
+    return [(shortened(name, most), color) for name, color in values.legend()]
 
 
 def _add_legend(ax: Axes, values: Categories, width: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import matplotlib.pyplot as plt
@@ -63,8 +63,9 @@ def training_curves(history: Mapping[str, pd.DataFrame], *, skip: int = 0, panel
     ['loss', 'KL, private']
     """
     panels: dict[str, dict[str, dict[str, pd.Series]]] = {}
+    modalities = _modalities(history)
     for name, frame in history.items():
-        if (where := _place(name)) is not None:
+        if (where := _place(name, modalities)) is not None:
             panel, line, split = where
             curve = frame.iloc[:, 0].astype(float).dropna().iloc[skip:]
             if len(curve):
@@ -130,7 +131,13 @@ def _legend(panels: Mapping[str, Mapping], styles: Mapping[str, dict], width: fl
     return handles, max(1, min(len(handles), int(width / (0.5 + 0.06 * longest))))
 
 
-def _place(name: str) -> tuple[str, str, str] | None:
+def _modalities(history: Mapping[str, pd.DataFrame]) -> set[str]:
+    """Names of the modalities that have a KL term of their own."""
+    terms = {name.removesuffix(f"_{split}") for name in history for split in _STYLES if name.endswith(f"_{split}")}
+    return {term.removeprefix("kl_private_") for term in terms if term.startswith("kl_private_")}
+
+
+def _place(name: str, modalities: Collection[str] = ()) -> tuple[str, str, str] | None:
     """Panel, line and split of a curve; ``None`` for what is drawn by its parts, or is none of ours."""
     if name in ("train_loss", "validation_loss"):
         return "loss", "", name.removesuffix("_loss")
@@ -139,7 +146,7 @@ def _place(name: str) -> tuple[str, str, str] | None:
             continue
         term = name.removesuffix(f"_{split}")
         if term.startswith("reconstruction_") and "_to_" in term:
-            source, _, target = term.removeprefix("reconstruction_").rpartition("_to_")
+            source, target = _source_and_target(term.removeprefix("reconstruction_"), modalities)
             return f"{_RECONSTRUCTION}{target}", source, split
         for kind in ("shared", "private"):
             if term.startswith(f"kl_{kind}_"):
@@ -147,6 +154,14 @@ def _place(name: str) -> tuple[str, str, str] | None:
         if term in _OTHERS:
             return _OTHERS[term], "", split
     return None
+
+
+def _source_and_target(term: str, modalities: Collection[str]) -> tuple[str, str]:
+    """Parts of ``"rna_to_atac"``; the modalities say where to part it if one of them is called ``"a_to_b"`` itself."""
+    words = term.split("_to_")
+    ways = [("_to_".join(words[:k]), "_to_".join(words[k:])) for k in range(1, len(words))]
+    known = [way for way in ways if {*way[0].split("+"), way[1]} <= set(modalities)]
+    return known[0] if known else ways[-1]
 
 
 def _rank(panel: str) -> int:

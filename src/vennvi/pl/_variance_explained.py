@@ -92,7 +92,7 @@ def variance_explained(
                 ax.text(j, i, f"{round(number, 1) + 0.0:.1f}", ha="center", va="center", fontsize=7, color=color)
     measures = rows["measure"].replace({"R2": "variance"}).unique()
     bar = ax.figure.colorbar(image, ax=ax, shrink=0.7, aspect=25)
-    explained = "\nthat the model explains" if relative else " explained"
+    explained = "\nthat the model explains" if relative else "\nexplained" if len(measures) > 1 else " explained"
     bar.set_label(f"% of {' / '.join(measures)}{explained}", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)
