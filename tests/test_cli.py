@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import mudata
 import numpy as np
 import pytest
+from lightning.pytorch.callbacks import LambdaCallback
 from matplotlib.image import imread
 from toy import toy_mudata
 from typer.testing import CliRunner
@@ -61,16 +65,118 @@ def test_fit(run, tmp_path):
         (["--key-suffix", "/a"], "slash"),
         (["--save", "/proc/none/model"], "/proc/none"),
         (["--save", "{target}"], "folder of its own"),
+        (["--save", "{folder}"], "folder of its own"),
+        (["--save", "{target}/model"], "folder of its own"),
         (["--lr", "1e30", "--max-epochs", "2"], "loss is not finite"),
+        (["--lr", "0"], "0.0 is not above 0"),
+        (["--seed", str(2**32)], "--seed"),
+        (["--batch-key", "own"], "at the command line 'rna:own'"),
+        (["--categorical", "rna:own", "--categorical", "sex"], "not all in one .obs"),
+        (["--size-factor", "rna"], "MODALITY=VALUE"),
     ],
 )
 def test_fit_refuses_before_writing(run, tmp_path, arguments, words):
-    toy_mudata(2).write(tmp_path / "in.h5mu")
+    mdata = toy_mudata(2)
+    mdata["rna"].obs["own"] = mdata.obs["sex"].astype(str).to_numpy()
+    mdata.write(tmp_path / "in.h5mu")
     target = tmp_path / "out.h5mu"
-    result = run("fit", tmp_path / "in.h5mu", target, *(a.format(target=target) for a in arguments))
+    given = [a.format(target=target, folder=tmp_path / "results") for a in arguments]
+    out = tmp_path / "results" / "out.h5mu" if "{folder}" in arguments else target
+    result = run("fit", tmp_path / "in.h5mu", out, *given)
     assert result.exit_code == 2
     assert words in " ".join(result.output.replace("│", " ").split())
-    assert not (tmp_path / "out.h5mu").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["in.h5mu"]
+
+
+def test_fit_writes_the_same_for_the_same_seed_and_nothing_but_the_latents(run, tmp_path):
+    mdata = toy_mudata(2)
+    mdata.obs["_scvi_batch"], mdata["rna"].uns["_scvi_uuid"] = 7, "another model's"
+    mdata["rna"].obs["own"] = mdata.obs["batch"].astype(str).to_numpy()
+    mdata.write(tmp_path / "in.h5mu", compression="gzip")
+    covariates = ["--batch-key", "rna:own", "--categorical", "sex", "--continuous", "age"]
+    for out in ("one[red].h5mu", "two.h5mu"):
+        result = run(
+            "fit", tmp_path / "in.h5mu", tmp_path / out, "--max-epochs", 2, "--labels-key", "label", *covariates
+        )
+        assert result.exit_code == 0, result.output
+        assert f"Wrote {tmp_path / out}: " in result.stdout
+        assert result.stdout.count("\n") == 1, "what else there is to say goes to standard error"
+    assert (tmp_path / "one[red].h5mu").read_bytes() == (tmp_path / "two.h5mu").read_bytes()
+    before, after = (mudata.read_h5mu(tmp_path / name) for name in ("in.h5mu", "two.h5mu"))
+    assert list(after.obs) == list(before.obs)
+    assert (after.obs["_scvi_batch"] == 7).all()
+    assert set(after.obsm) == {*before.obsm, "X_shared"}
+    assert list(after.uns) == list(before.uns)
+    for m in before.mod:
+        assert list(after[m].obs) == list(before[m].obs)
+        assert set(after[m].obsm) - set(before[m].obsm) == {"X_shared", "X_private"}
+        assert dict(after[m].uns) == dict(before[m].uns)
+
+
+def test_fit_passes_covariates_on(run, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(vennvi.MVAE, "train", lambda model, **_: seen.update(model.registry["setup_args"]))
+    monkeypatch.setattr(vennvi.MVAE, "write_latents", lambda *_, **__: None)
+    mdata = toy_mudata(2)
+    mdata.mod["a=b:c"] = mdata.mod.pop("atac")
+    mdata = mudata.MuData(dict(mdata.mod))
+    mdata["a=b:c"].obs["lab"] = "x"
+    mdata["rna"].obs["size"], mdata["rna"].layers["log=2"] = 1.5, mdata["rna"].X.copy()
+    mdata.obs["a:x"] = 1.0
+    mdata.write(tmp_path / "in.h5mu")
+    result = run(
+        "fit", tmp_path / "in.h5mu", tmp_path / "out.h5mu", "--model", "MVAE", "--layer", "a=b:c", "--layer", "rna=log=2",
+        "--labels-key", "a=b:c:lab", "--size-factor", "rna=size", "--continuous", "a:x",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert seen["layers"] == {"a=b:c": None, "rna": "log=2"}
+    assert (seen["labels_key"], seen["modalities"]) == ("lab", {"labels_key": "a=b:c"})
+    assert (seen["size_factor_key"], seen["continuous_covariate_keys"]) == ({"rna": "size"}, ["a:x"])
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "word"), [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")]
+)
+def test_what_a_signal_ends_says_so(run, tmp_path, monkeypatch, number, status, word):
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    train = vennvi.VennVI.train
+    kill = LambdaCallback(on_train_epoch_end=lambda *_: os.kill(os.getpid(), number))
+    monkeypatch.setattr(vennvi.VennVI, "train", lambda model, **options: train(model, callbacks=[kill], **options))
+    toy_mudata(2).write(tmp_path / "in.h5mu")
+    (tmp_path / "out.h5mu").write_text("before")
+    result = run("fit", tmp_path / "in.h5mu", tmp_path / "out.h5mu", "--save", tmp_path / "model", "--max-epochs", 50)
+    assert result.exit_code == status
+    assert f"{word}." in result.stderr
+    assert not result.stdout
+    assert (tmp_path / "out.h5mu").read_text() == "before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5mu", "out.h5mu"]
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_a_full_disk_leaves_the_model(run, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("unable to extend file")
+
+    toy_mudata(2).write(tmp_path / "in.h5mu")
+    monkeypatch.setattr(mudata.MuData, "write", full)
+    model = tmp_path / "results" / "model"
+    result = run("fit", tmp_path / "in.h5mu", tmp_path / "results" / "out.h5mu", "--max-epochs", 1, "--save", model)
+    assert result.exit_code == 2
+    assert f"Error: the trained model is in {model}; unable to extend file" in result.stderr
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["model"]
+    assert vennvi.VennVI.load(model, adata=False, accelerator="cpu").is_trained
+
+
+def test_bugs_of_libraries_keep_their_traceback(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(vennvi.VennVI, "train", lambda *_, **__: np.zeros(2).reshape(3))
+    toy_mudata(2).write(tmp_path / "in.h5mu")
+    result = run("fit", tmp_path / "in.h5mu", tmp_path / "out.h5mu")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, ValueError)
+
+
+def test_the_version_is_said(run):
+    assert run("--version").output.strip() == f"vennvi {vennvi.__version__}"
 
 
 def test_convert(run, tmp_path):
@@ -120,3 +226,46 @@ def test_what_cannot_be_written_is_said_before_training(run, tmp_path, monkeypat
         result = run("fit", tmp_path / "in.h5mu", tmp_path / target)
         assert result.exit_code == 2, result.output
         assert words in result.output
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Folder of a model, and its MuData beside it, with a column in a modality alone."""
+    folder = tmp_path_factory.mktemp("saved")
+    mdata = toy_mudata(2)
+    mdata["rna"].obs["own"] = mdata.obs["label"].astype(str).to_numpy()
+    mdata.write(folder / "in.h5mu")
+    vennvi.MMVAE.setup_mudata(mdata)
+    model = vennvi.MMVAE(mdata, n_shared=2, n_private=2)
+    model.train(1, train_size=0.5, accelerator="cpu", enable_progress_bar=False)
+    model.save(folder / "model")
+    return folder
+
+
+def test_report_reads_columns_of_a_modality(run, saved, tmp_path):
+    target = tmp_path / "report.html"
+    result = run(
+        "report", saved / "model", saved / "in.h5mu", target, "--label", "rna:own", "--no-umap", "--max-cells", 30
+    )
+    assert result.exit_code == 0, result.output
+    assert "rna:own" in target.read_text(encoding="utf-8")
+
+
+def test_report_overwrites_no_data_and_says_what_is_wrong(run, saved, tmp_path):
+    source = saved / "in.h5mu"
+    before = source.read_bytes()
+    result = run("report", saved / "model", source, source)
+    assert result.exit_code == 2
+    assert "give it the ending .html" in " ".join(result.output.replace("│", " ").split())
+    assert source.read_bytes() == before
+    mudata.MuData({"rna": toy_mudata(2)["rna"]}).write(tmp_path / "rna.h5mu")
+    result = run("report", saved / "model", tmp_path / "rna.h5mu", tmp_path / "report.html")
+    assert result.exit_code == 2
+    assert "has no modality 'atac'" in result.stderr
+    assert "pass --new-data" in result.stderr
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "model.pt").write_bytes((saved / "model" / "model.pt").read_bytes()[:5000])
+    result = run("report", tmp_path / "broken", source, tmp_path / "report.html")
+    assert result.exit_code == 2
+    assert "broken cannot be read as a saved model" in result.stderr
+    assert not (tmp_path / "report.html").exists()

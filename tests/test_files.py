@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -65,6 +66,33 @@ def test_a_link_to_a_folder_is_replaced_and_what_it_led_to_stays(tmp_path):
     assert sorted(tmp_path.iterdir()) == [link, real]
 
 
+def test_a_link_to_a_file_stays_one(tmp_path):
+    real, link = tmp_path / "deep" / "real.csv", tmp_path / "link.csv"
+    real.parent.mkdir()
+    real.write_text("old")
+    link.symlink_to(real)
+    with _files.atomic_path(link) as part:
+        part.write_text("new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+    assert sorted(tmp_path.rglob("*")) == [real.parent, real, link]
+
+
+def test_a_folder_that_is_still_written_to_is_removed(tmp_path, monkeypatch):
+    """By threads of a writer that was interrupted; what interrupted it is not hidden."""
+    rmtree, calls = shutil.rmtree, []
+
+    def written_to(folder, **kwargs):
+        calls.append(folder)
+        if len(calls) > 2:
+            rmtree(folder, **kwargs)
+
+    monkeypatch.setattr(shutil, "rmtree", written_to)
+    with pytest.raises(KeyboardInterrupt), _files.atomic_folder(tmp_path / "tables"):
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path):
     """Process ids come again, in containers with every run."""
     names = set()
@@ -85,7 +113,7 @@ def test_what_cannot_be_written_is_known_before(tmp_path):
     (tmp_path / "file").write_text("kept")
     with pytest.raises(IsADirectoryError, match="is a folder"):
         _files.check_writable(tmp_path)
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(OSError, match=r"table.csv cannot be written: a file is where its folder should be\."):
         _files.check_writable(tmp_path / "file" / "table.csv")
     _files.check_writable(tmp_path / "file")
     _files.check_writable(tmp_path / "deep" / "table.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from vennvi._files import atomic_path
 from vennvi.data import simulate_multiome
+from vennvi.data._mudata_file import restore_scvi_marks, scvi_marks
 from vennvi.metrics import factor_recovery, linear_probe
 from vennvi.model import VennVI
 from vennvi.pl import spaces
@@ -44,12 +46,17 @@ def run_demo(out: Path, n_obs: int = 1500, max_epochs: int = 60, seed: int = 0) 
     """
     scvi.settings.seed = seed
     mdata = simulate_multiome(n_obs=n_obs, n_genes=300, n_peaks=1000, seed=seed)
+    marks = scvi_marks(mdata)
     VennVI.setup_mudata(mdata, batch_key="batch")
     model = VennVI(mdata, n_shared=5, n_private=5, likelihoods={"rna": "nb", "atac": "poisson"})
-    model.train(max_epochs=max_epochs, train_size=0.8, accelerator="cpu", plan_kwargs={"lr": 2e-3})
+    model.train(
+        max_epochs=max_epochs, train_size=0.8, accelerator="cpu", plan_kwargs={"lr": 2e-3},
+        enable_progress_bar=sys.stderr.isatty(),
+    )  # fmt: skip
     model.write_latents(mdata)
     table = recovery_table(mdata, model.train_indices, model.validation_indices)
     add_umaps(mdata, seed)
+    restore_scvi_marks(mdata, marks)
     with atomic_path(out / "demo.h5mu") as path:
         mdata.write(path)
     with atomic_path(out / "demo.png") as path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,8 +30,13 @@ def check_writable(path: Path | str) -> None:
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give the name of a file.")
-    with _made(path.parent), tempfile.TemporaryFile(dir=path.parent):
-        pass
+    try:
+        with _made(path.parent), tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = "a file is where its folder should be" if in_the_way else error.strerror
+        raise type(error)(f"{path} cannot be written: {reason}.") from error
 
 
 @contextmanager
@@ -50,6 +56,8 @@ def _made(folder: Path) -> Iterator[None]:
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Path to write to, in the same folder and with the same ending; it takes the place of ``path`` if all went well.
 
+    A link to a file stays one: what it leads to is replaced.
+
     Examples
     --------
     >>> import tempfile, pathlib
@@ -61,7 +69,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     >>> target.read_text()
     'a,b'
     """
-    path = Path(path)
+    path = Path(path).resolve() if Path(path).is_symlink() else Path(path)
     part = _beside(path, "part")
     with _made(path.parent):
         try:
@@ -110,9 +118,18 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False) -> Iterator[Path
         finally:
             for leftover in (part, old):
                 if leftover.is_dir() and not leftover.is_symlink():
-                    shutil.rmtree(leftover)
+                    _remove(leftover)
                 else:
                     leftover.unlink(missing_ok=True)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that threads of an interrupted writer may still write to for a moment."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)
 
 
 def _beside(path: Path, word: str) -> Path:

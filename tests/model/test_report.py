@@ -235,6 +235,8 @@ def test_absent_cells_and_three_modalities(tmp_path, umap):
     model = _model(toy_mudata(absent=True, missing_entries=True, permuted=True), batch_key="batch")
     with pytest.raises(KeyError, match="labels"):
         model.report(path=tmp_path / "report.html", labels=["nowhere"])
+    with pytest.raises(ValueError, match=r"data.h5mu'?: give the report the ending .html"):
+        model.report(path="data.h5mu")
     page = Page(model.report(path=tmp_path / "report.html", labels="label", umap=umap).read_text(encoding="utf-8"))
     assert ("The latent spaces" in page.headings) == umap
     assert "Predicted labels" not in page.headings

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from vennvi._files import check_writable
 from vennvi.benchmark._experiment import Cell, Experiment
 
 #: ``ok``; ``cannot``: the model does not apply or is not installed; ``failed``: it raised an error.
@@ -165,8 +166,11 @@ def check_folder(out: Path, experiment: Experiment) -> dict[str, Any]:
     ------
     OtherResultsError
         If the folder holds results of another experiment, other settings or other conditions of the same name.
+    OSError
+        If nothing can be written there.
     """
     path = out / _CLAIM
+    check_writable(path)
     ours: dict[str, Any] = json.loads(json.dumps(experiment.fingerprint()))
     if path.exists():
         theirs = json.loads(path.read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from vennvi._terminal import session
 from vennvi.benchmark._preflight import CannotStartError
 from vennvi.benchmark._results import OtherResultsError
 from vennvi.benchmark._run import run as run_experiment
@@ -76,6 +77,7 @@ def list_experiments() -> None:
 
 
 @app.command("run")
+@session(chatter=True)
 def run(
     name: Annotated[str, typer.Argument(help="Experiment or group; `vennvi benchmark list` shows them.")],
     models: Annotated[
@@ -169,7 +171,7 @@ def run(
         groups = (
             "" if name in EXPERIMENTS or name in GROUPS else f" The groups are {', '.join(GROUPS)}; {SPEED} times them."
         )
-        console.print(f"[red]{error}{groups}")
+        console.print(f"[red]{escape(f'{error}{groups}')}")
         raise typer.Exit(2) from None
     if name in GROUPS:
         folder = out or Path("benchmark-results") / (f"{name}-quick" if quick else name)
@@ -194,8 +196,10 @@ def run(
         written = ", ".join(str(folder / name) for name in ("table.md", "figure.png", "summary.csv", "results.csv"))
         logs = f"{folder / 'table.md'} and {folder / 'cells'}/*.log"
     if n_failed := _n_failed(results):
-        console.print(f"[yellow]{n_failed} runs failed; see the end of {logs}. With --retry they are run again.")
-    console.print(written)
+        console.print(
+            f"[yellow]{n_failed} runs failed; see the end of {escape(logs)}. With --retry they are run again."
+        )
+    console.print(written, markup=False, soft_wrap=True)
     if n_failed and not (results["status"] == "ok").any():
         raise typer.Exit(1)
 
@@ -205,11 +209,12 @@ def _explained(console: Console, folder: Path) -> Iterator[None]:
     """Say what to do about an occupied folder, absent data or an interruption, without a traceback."""
     try:
         yield
-    except (OtherResultsError, CannotStartError, FileNotFoundError) as error:
+    except (OtherResultsError, CannotStartError, OSError) as error:
         console.print(f"[red]{escape(str(error))}")
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        console.print(f"Interrupted: what is finished is in {folder}; the same command goes on from there.")
+        said = f"Interrupted: what is finished is in {folder}; the same command goes on from there."
+        console.print(said, markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
 
 

@@ -57,7 +57,8 @@ def _warn_of_training_cells(model, data: MuData, purpose: str) -> None:
     if n_seen > data.n_obs / 2:
         logger.warning(
             "By their names, the model was trained on %d of these %d cells. Those that it was trained on flatter it: to %s, "
-            "leave them out of `mdata`, or `load` the model with `adata=` these data, in which it finds the others by name.",
+            "leave them out of `mdata`, or `load` the model with `adata=` these data (at the command line, leave out --new-data), in "
+            "which it finds the others by name.",
             n_seen,
             data.n_obs,
             purpose,

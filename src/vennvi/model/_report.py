@@ -87,7 +87,7 @@ class ReportMixin:
         KeyError
             If a label is not a column of ``mdata.obs``.
         ValueError
-            If there are no data.
+            If there are no data, or the path does not end in ``.html``.
         OSError
             If the file cannot be written.
         """
@@ -95,6 +95,8 @@ class ReportMixin:
         data = self.adata if mdata is None else mdata  # type: ignore[attr-defined]
         if data is None:
             raise ValueError("This model has no MuData of its own: pass `mdata` to report on.")
+        if Path(path).suffix not in (".html", ".htm"):
+            raise ValueError(f"`path` is {str(path)!r}: give the report the ending .html.")
         check_writable(path)
         names = [labels] if isinstance(labels, str) else list(labels)
         for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from torch.nn import ModuleDict
 
 from vennvi.data._dataset import obs_rows
+
+logger = logging.getLogger("scvi.vennvi")
 
 
 def check_mudata(mdata: object) -> None:
@@ -152,7 +155,10 @@ def check_obs_keys(
             if modality is not None and key in mdata.obs:
                 remedy = f" It is in mdata.obs: leave {argument!r} out of `modalities`."
             elif homes:
-                remedy = f" It is in mdata[{homes[0]!r}].obs: pass `modalities={{{argument!r}: {homes[0]!r}}}`."
+                remedy = (
+                    f" It is in mdata[{homes[0]!r}].obs: pass `modalities={{{argument!r}: {homes[0]!r}}}`, or at the command "
+                    f"line '{homes[0]}:{key}'."
+                )
             else:
                 remedy = ""
             raise KeyError(f"`{argument}` names {key!r}, which is not in {where}.{remedy}")
@@ -185,6 +191,8 @@ def check_obs_keys(
 def check_unlabeled(mdata: MuData, key: str, modality: str | None, category: object) -> None:
     """Refuse a label for "not known" that is of another type than the labels, in the global obs or in a modality's own.
 
+    One that no cell has is warned of.
+
     Raises
     ------
     ValueError
@@ -196,6 +204,9 @@ def check_unlabeled(mdata: MuData, key: str, modality: str | None, category: obj
             f"`unlabeled_category` is {category!r}, but the labels in {key!r} are of another type: make them strings, "
             f"`mdata.obs[{key!r}].astype(str)`."
         )
+    if category not in values:
+        shown = ", ".join(map(repr, list(values)[:10])) + ", ..." * (len(values) > 10)
+        logger.warning("No cell is unlabelled: no label in %r is %r; they are %s.", key, category, shown)
 
 
 def _sortable(values: Iterable) -> bool:

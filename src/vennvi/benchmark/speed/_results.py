@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from vennvi._files import check_writable
 from vennvi.benchmark._results import OtherResultsError, versions, write_atomically, write_frame
 from vennvi.benchmark.speed._machine import describe_machine
 from vennvi.benchmark.speed._workload import Workload
@@ -111,6 +112,7 @@ def claim(out: Path, workloads: Sequence[Workload], accelerator: str) -> None:
         If the folder holds timings of a workload of the same name and another size, or on another accelerator.
     """
     path = out / _CLAIM
+    check_writable(path)
     ours: dict[str, Any] = {
         "accelerator": accelerator,
         "workloads": {workload.name: json.loads(json.dumps(workload.fingerprint())) for workload in workloads},

@@ -53,7 +53,7 @@ def run_from_command_line(
             n_threads(name)
         axes_named(options.get("growth", ()))
     except ValueError as error:
-        console.print(f"[red]{error}")
+        console.print(f"[red]{escape(str(error))}")
         raise typer.Exit(2) from None
     with console.status("") as status:
         verdicts, results = run_speed(
@@ -67,11 +67,13 @@ def run_from_command_line(
     parts = (results, read_quality(folder))
     if broken := sorted({model for ran in parts for model in ran.loc[ran["status"] == "failed", "model"]}):
         console.print(
-            f"[yellow]Failed: {', '.join(broken)}; see the end of {folder / 'table.md'}. With --retry they are run again."
+            f"[yellow]Failed: {', '.join(broken)}; see the end of {escape(str(folder / 'table.md'))}. With --retry they are run again."
         )
     if len(verdicts):
         counts = verdicts["met"].value_counts()
         console.print(
             f"{folder / 'table.md'}: {counts.get('yes', 0)} of {len(verdicts)} targets met, "
-            f"{counts.get('not measured', 0)} not measured"
+            f"{counts.get('not measured', 0)} not measured",
+            markup=False,
+            soft_wrap=True,
         )

@@ -1,0 +1,116 @@
+"""What commands say, results to standard output and the rest to standard error, and how they end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+#: Exit statuses of what a signal ended: 128 and its number, as of a shell.
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+
+
+def say(text: str) -> None:
+    """A line of a result, as it is: paths keep their brackets, and are not broken."""
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """What is wrong, to standard error, where a pipeline looks for it."""
+    Console(stderr=True).print(f"[red]Error:[/red] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def quiet() -> None:
+    """Keep the libraries' chatter out of a terminal: what is vennvi's to say remains, in plain lines to standard error."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    for name in ("lightning.pytorch", "lightning.fabric", "scvi"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    ours = logging.getLogger("scvi.vennvi")
+    ours.setLevel(logging.INFO)
+    ours.handlers = [logging.StreamHandler(sys.stderr)]
+    ours.propagate = False  # scvi-tools' handler colours what goes into a file, too
+
+
+@contextmanager
+def session(*, chatter: bool = False) -> Iterator[None]:
+    """Decorate a command: what a signal ends cleans up after itself, says so, and ends with the status of that signal.
+
+    Parameters
+    ----------
+    chatter
+        Whether the libraries may say what they like.
+    """
+    if not chatter:
+        quiet()
+    in_charge = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if in_charge:
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    except KeyboardInterrupt:
+        _end(INTERRUPTED)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # what Lightning makes of one
+            _end(INTERRUPTED)
+        if error.code == TERMINATED:
+            _end(TERMINATED)
+        raise
+    finally:
+        for number, handler in before.items() if in_charge else ():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+def _terminate(*_) -> None:
+    raise SystemExit(TERMINATED)
+
+
+def _end(status: int) -> None:
+    Console(stderr=True).print("Interrupted." if status == INTERRUPTED else "Terminated.")
+    raise typer.Exit(status) from None
+
+
+@contextmanager
+def explained(*more: type[Exception], of: str = "") -> Iterator[None]:
+    """What is wrong with the input, which the message names, is said without a traceback; the exit status is 2.
+
+    Errors of the system, of a missing package, and those that vennvi or scvi-tools raise themselves: what another library
+    raises is a bug, whose traceback is shown.
+
+    Parameters
+    ----------
+    *more
+        Further kinds of errors that are the input's, whoever raises them.
+    of
+        What the message begins with, such as the file that is read.
+    """
+    try:
+        yield
+    except (ImportError, OSError, *more) as error:  # type: ignore[misc]
+        _explain(error, of)
+    except (KeyError, TypeError, ValueError) as error:
+        if not _is_ours(error):
+            raise
+        _explain(error, of)
+
+
+def _explain(error: BaseException, of: str) -> None:
+    complain(of + (str(error) if isinstance(error, OSError) or not error.args else str(error.args[0])))
+    raise typer.Exit(2) from None
+
+
+def _is_ours(error: BaseException) -> bool:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    raised_in = "" if trace is None else trace.tb_frame.f_globals.get("__name__", "")
+    return raised_in.partition(".")[0] in ("vennvi", "scvi")
