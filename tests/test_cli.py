@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import mudata
 import numpy as np
@@ -167,12 +168,23 @@ def test_a_full_disk_leaves_the_model(run, tmp_path, monkeypatch):
     assert vennvi.VennVI.load(model, adata=False, accelerator="cpu").is_trained
 
 
-def test_bugs_of_libraries_keep_their_traceback(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(vennvi.VennVI, "train", lambda *_, **__: np.zeros(2).reshape(3))
+@pytest.mark.parametrize(
+    "bug",
+    [
+        lambda *_, **__: np.zeros(2).reshape(3),
+        lambda *_, **__: {}["labels"],
+        lambda *_, **__: Path("/none").read_bytes(),
+    ],
+    ids=range(3),
+)
+def test_bugs_keep_their_traceback(run, tmp_path, monkeypatch, bug):
+    """Of a library, or as ``vennvi`` itself would have them."""
+    monkeypatch.setitem(bug.__globals__, "__name__", "vennvi.module")
+    monkeypatch.setattr(vennvi.VennVI, "train", bug)
     toy_mudata(2).write(tmp_path / "in.h5mu")
     result = run("fit", tmp_path / "in.h5mu", tmp_path / "out.h5mu")
     assert result.exit_code == 1
-    assert isinstance(result.exception, ValueError)
+    assert isinstance(result.exception, ValueError | KeyError | OSError)
 
 
 def test_the_version_is_said(run):

@@ -115,6 +115,10 @@ def test_what_cannot_be_written_is_known_before(tmp_path):
         _files.check_writable(tmp_path)
     with pytest.raises(OSError, match=r"table.csv cannot be written: a file is where its folder should be\."):
         _files.check_writable(tmp_path / "file" / "table.csv")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "file" / "table.csv")
+    with pytest.raises(OSError, match=r"link.csv cannot be written"):
+        _files.check_writable(tmp_path / "link.csv")
+    (tmp_path / "link.csv").unlink()
     _files.check_writable(tmp_path / "file")
     _files.check_writable(tmp_path / "deep" / "table.csv")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "kept")]

@@ -30,8 +30,9 @@ def check_writable(path: Path | str) -> None:
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give the name of a file.")
+    folder = _followed(path).parent
     try:
-        with _made(path.parent), tempfile.TemporaryFile(dir=path.parent):
+        with _made(folder), tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
@@ -69,7 +70,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     >>> target.read_text()
     'a,b'
     """
-    path = Path(path).resolve() if Path(path).is_symlink() else Path(path)
+    path = _followed(Path(path))
     part = _beside(path, "part")
     with _made(path.parent):
         try:
@@ -121,6 +122,11 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False) -> Iterator[Path
                     _remove(leftover)
                 else:
                     leftover.unlink(missing_ok=True)
+
+
+def _followed(path: Path) -> Path:
+    """What a link leads to."""
+    return path.resolve() if path.is_symlink() else path
 
 
 def _remove(folder: Path) -> None:

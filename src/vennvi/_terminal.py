@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import logging
 import signal
 import sys
@@ -16,6 +17,8 @@ from rich.markup import escape
 
 #: Exit statuses of what a signal ended: 128 and its number, as of a shell.
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+#: Errors of reading and writing files, and of a package that is not there.
+SYSTEM = (ImportError, OSError)
 
 
 def say(text: str) -> None:
@@ -83,22 +86,22 @@ def _end(status: int) -> None:
 def explained(*more: type[Exception], of: str = "") -> Iterator[None]:
     """What is wrong with the input, which the message names, is said without a traceback; the exit status is 2.
 
-    Errors of the system, of a missing package, and those that vennvi or scvi-tools raise themselves: what another library
-    raises is a bug, whose traceback is shown.
+    That is what vennvi or scvi-tools ``raise``. What another library raises, or a slip of their own such as a key that is
+    not there, is a bug, whose traceback is shown.
 
     Parameters
     ----------
     *more
-        Further kinds of errors that are the input's, whoever raises them.
+        Further kinds of errors that are the input's, whoever raises them: :data:`SYSTEM` where files are read or written.
     of
         What the message begins with, such as the file that is read.
     """
     try:
         yield
-    except (ImportError, OSError, *more) as error:  # type: ignore[misc]
+    except more as error:
         _explain(error, of)
     except (KeyError, TypeError, ValueError) as error:
-        if not _is_ours(error):
+        if not _is_said(error):
             raise
         _explain(error, of)
 
@@ -108,9 +111,13 @@ def _explain(error: BaseException, of: str) -> None:
     raise typer.Exit(2) from None
 
 
-def _is_ours(error: BaseException) -> bool:
+def _is_said(error: BaseException) -> bool:
+    """Whether vennvi or scvi-tools raised it on purpose, by ``raise``."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+    if trace is None:
+        return False
+    while trace.tb_next is not None:
         trace = trace.tb_next
-    raised_in = "" if trace is None else trace.tb_frame.f_globals.get("__name__", "")
-    return raised_in.partition(".")[0] in ("vennvi", "scvi")
+    frame = trace.tb_frame
+    by_raise = frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    return by_raise and frame.f_globals.get("__name__", "").partition(".")[0] in ("vennvi", "scvi")

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vennvi._cli_names import columns, columns_of, home_and_column, pairs
-from vennvi._terminal import explained, say, session
+from vennvi._terminal import SYSTEM, explained, say, session
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -86,7 +86,7 @@ def demo(
     torch.set_num_threads(1)  # matrices this small gain nothing from more, and lose much on a busy machine
 
     start = time.perf_counter()
-    with explained():
+    with explained(*SYSTEM):
         check_writable(out / "demo.h5mu")
     with redirect_stdout(sys.stderr):  # what scvi-tools says of an interruption is no result
         recovered = run_demo(out, n_obs=cells, max_epochs=max_epochs, seed=seed)
@@ -155,7 +155,7 @@ def fit(
 
     scvi.settings.seed = seed
     cls = getattr(vennvi, model.value)
-    with explained():
+    with explained(*SYSTEM):
         for path in (target, save):
             if path is not None:
                 check_writable(path)
@@ -165,6 +165,7 @@ def fit(
         given = {"n_shared": n_shared, "n_private": n_private}
         sizes = {name: size for name, size in given.items() if size is not None}
         trained = cls(mdata, likelihoods=likelihoods, **sizes)
+    with explained():
         try:
             with redirect_stdout(sys.stderr):
                 trained.train(
@@ -177,10 +178,10 @@ def fit(
             raise typer.BadParameter(str(error), param_hint="--lr") from error
         trained.write_latents(mdata, key_suffix=key_suffix)
     if save is not None:  # first: it is small, and what took long to make
-        with explained(RuntimeError), atomic_folder(save) as folder:
+        with explained(*SYSTEM, RuntimeError), atomic_folder(save) as folder:
             trained.save(folder, overwrite=True)
     said = f"the trained model is in {save}; " if save is not None else ""
-    with explained(RuntimeError, of=said), atomic_path(target) as path:
+    with explained(*SYSTEM, RuntimeError, of=said), atomic_path(target) as path:
         restore_scvi_marks(mdata, marks)
         mdata.write(path, compression=compression_of(source))
     say(f"Wrote {target}: X_shared{key_suffix}, and X_shared{key_suffix} and X_private{key_suffix} of each modality.")
@@ -216,7 +217,7 @@ def convert(
     known = _columns_of(source)
     layers = pairs("layer", layer, known, needs_value=False)
     setup = _setup(known, batch_key, labels_key, unlabeled_category, size_factor, categorical, continuous)
-    with explained():
+    with explained(*SYSTEM):
         path = write_collection(
             source,
             target,
@@ -255,11 +256,11 @@ def report(
 
     scvi.settings.seed = seed
     broken = (RuntimeError, EOFError, pickle.UnpicklingError, BadZipFile)  # a file of the model that is cut off
-    with explained():
+    with explained(*SYSTEM):
         check_writable(target)
-    with explained(*broken, of=f"{model} cannot be read as a saved model: "):
+    with explained(*SYSTEM, *broken, of=f"{model} cannot be read as a saved model: "):
         registry = BaseModelClass.load_registry(str(model))
-    with explained():
+    with explained(*SYSTEM):
         name = registry["model_name"]
         if name not in list(ModelName):
             raise ValueError(f"{model} holds a model of class {name}, which is not one of vennvi's.")
@@ -299,7 +300,7 @@ def _columns_of(source: Path) -> dict[str, set[str]]:
     """Columns of the modalities of what must be a MuData file."""
     from vennvi.data._lazy import check_h5mu
 
-    with explained():
+    with explained(*SYSTEM):
         check_h5mu(source)
         return columns_of(source)
 

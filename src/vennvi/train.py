@@ -21,9 +21,10 @@ class SharedPrivateTrainingPlan(TrainingPlan):
     """scvi-tools' plan with the paper's optimiser (Adam, ``eps=1e-8``, no weight decay), fused where the device can.
 
     Each minibatch adds its curves, weighted by the cells behind them, to one tensor on the device; they are logged once an
-    epoch (``on_step=True`` adds ``train_loss_step``), NaN where there was no cell. ``foscttm_validation`` says how well the modalities of validation cells find each other.
-    A loss that is not finite ends the training with an error that names the terms. With ``feature_fraction``, clipped
-    gradients and optimisers other than Adam move all features in every step: those not decoded have a gradient of zero.
+    epoch (``on_step=True`` adds ``train_loss_step``), NaN where there was no cell. ``foscttm_validation`` says how well the
+    modalities of validation cells find each other. A loss that is not finite ends the training with an error that names
+    the terms. With ``feature_fraction``, clipped gradients and optimisers other than Adam move all features in every step:
+    those not decoded have a gradient of zero.
     """
 
     def __init__(self, module, *, eps: float = 1e-8, weight_decay: float = 0.0, **kwargs):

@@ -60,19 +60,36 @@ def test_too_few_labelled_cells_leave_the_probabilities_as_they_are():
     pd.testing.assert_frame_equal(model.predict_labels()[1], model.predict_labels(calibrated=False)[1])
 
 
-@pytest.mark.parametrize(("unknown", "labels"), [(-1, [0, 1, 2]), ("B", ["A", "C", "D"]), ("unknown", ["A", "B", "Z"])])
-def test_labels_come_in_their_order_and_mean_the_same(unknown, labels):
-    """scvi-tools moves the unlabelled category to the end, and the last one to where that was."""
+@pytest.mark.parametrize(
+    ("categories", "unknown"),
+    [
+        ([-1, 0, 1, 2], -1),
+        (["A", "B", "C", "D"], "B"),
+        (["pre", "post", "unknown"], "unknown"),
+        (["unknown", "pre", "post"], "unknown"),
+        (["pre", "unknown", "post", "a week later"], "unknown"),
+        (["pre", "post"], None),
+        (["pre", "post"], "unknown"),
+    ],
+    ids=str,
+)
+def test_labels_come_in_the_order_of_their_column_and_mean_the_same(categories, unknown):
+    """scvi-tools puts the last where the unlabelled category was."""
+    labels = [c for c in categories if c != unknown]
     mdata = toy_mudata()
-    own = np.array(labels, dtype=object)[np.arange(mdata.n_obs) % 3]
-    own[::5] = unknown
-    mdata.obs["own"] = pd.Categorical(own)
+    own = np.array(labels, dtype=object)[np.arange(mdata.n_obs) % len(labels)]
+    if unknown in categories:
+        own[::5] = unknown
+    mdata.obs["own"] = pd.Categorical(own, categories=categories)
     MMVAEPlusPlus.setup_mudata(mdata, labels_key="own", unlabeled_category=unknown)
     model = MMVAEPlusPlus(mdata, n_shared=2, n_private=1, n_hidden=8)
     model.train(max_epochs=1, train_size=0.8, accelerator="cpu")
     predicted, probabilities = model.predict_labels(calibrated=False)
-    assert list(probabilities) == labels
-    assert list(predicted.cat.categories) == labels
+    assert list(probabilities) == list(predicted.cat.categories) == list(model.label_categories) == labels
+    codes = model.adata_manager.get_from_registry("labels").ravel()
+    known = own != unknown
+    np.testing.assert_array_equal(np.array(labels, dtype=object)[codes[known]], own[known])
+    assert set(codes[~known]) <= {len(labels)}
     np.testing.assert_array_equal(predicted.to_numpy(), probabilities.idxmax(axis=1).to_numpy())
     logits = model.module.classifier(torch.as_tensor(model.get_latent_representation()))
     for k, label in enumerate(model.label_categories):

@@ -273,7 +273,7 @@ def test_a_model_is_not_loaded_with_other_variables(change, tmp_path):
     with pytest.raises(TypeError, match="Expected a MuData, got AnnData"):
         type(model).load(tmp_path / "model", adata=rna, accelerator="cpu")
     with pytest.raises(TypeError, match="`load` takes no `datamodule`"):
-        type(model).load(tmp_path / "model", adata=False, datamodule=None, accelerator="cpu")
+        type(model).load(tmp_path / "model", adata=False, datamodule=object(), accelerator="cpu")
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,14 @@ def test_long_names_leave_room_for_what_is_drawn(letters, n_dimensions, recwarn)
     assert all(len(name) <= 36 for name in drawn)
 
 
+def test_names_that_differ_in_the_middle_alone_stay_whole():
+    names = [f"a-long-prefix-of-all-names-{k}-and-the-same-long-suffix" for k in range(6)]
+    scores = pd.DataFrame({0: np.arange(1.0, 7)}, index=names)
+    assert {label.get_text() for label in pl.feature_scores(scores).axes[0].get_yticklabels()} == set(names)
+    features = pd.DataFrame(np.random.default_rng(0).random((6, 2)), columns=["r2_cross", "r2_private"], index=names)
+    assert {text.get_text() for text in pl.shared_private(features).texts} == set(names)
+
+
 @pytest.mark.parametrize("n_dimensions", [1, 2, 5])
 def test_the_heat_maps_bar_is_named_within_the_figure(n_dimensions):
     """As a script saves it, without drawing it before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scvi.data.fields import CategoricalObsField, LabelsWithUnlabeledObsField, MuDataWrapper
@@ -29,7 +30,15 @@ class _LabelsField(_OptionalInQueries, CategoricalObsField):
 
 
 class _PartialLabelsField(_OptionalInQueries, LabelsWithUnlabeledObsField):
-    """Labels, one of which means "not known"."""
+    """Labels, one of which means "not known" and comes last; the others keep their order."""
+
+    def register_field(self, adata: AnnData) -> dict:
+        in_order = CategoricalObsField.register_field(self, adata)["categorical_mapping"]
+        state = super().register_field(adata)  # puts the last label where the unlabelled category was
+        swapped, unlabelled = state["categorical_mapping"], state["unlabeled_category"]
+        ordered = np.array([*(c for c in in_order if c != unlabelled), unlabelled], dtype=swapped.dtype)
+        adata.obs[self.attr_key] = pd.Index(ordered).get_indexer(pd.Index(swapped))[adata.obs[self.attr_key].to_numpy()]
+        return {**state, "categorical_mapping": ordered}
 
 
 MuDataLabelsField = MuDataWrapper(_LabelsField)

@@ -20,8 +20,8 @@ NOISE_SD_FLOOR = 1e-2
 class NormalLikelihood(Likelihood):
     r"""Gaussian around the decoder's output with one learned sd a feature, :math:`s_j = \text{softplus}(a_j) + 0.01`.
 
-    Features are standardised by mean and sd of the data that the model was made with. A feature that is constant there is left out of the
-    likelihood (any prediction of it would be right), and predicted as that constant.
+    Features are standardised by mean and sd of the data that the model was made with. A feature that is constant there is
+    left out of the likelihood (any prediction of it would be right), and predicted as that constant.
     """
 
     fits = ("real", "counts", "binary")

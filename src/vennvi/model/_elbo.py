@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from mudata import MuData
 from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS
 from scvi.module.base import LossOutput
 from torch import Tensor
 
-from vennvi._keys import reconstruction_name
+from vennvi._keys import mask_key, reconstruction_name
 
 if TYPE_CHECKING:
     from vennvi.module import SharedPrivateVAE
@@ -142,6 +143,10 @@ class ElboMixin:
         """Presence masks and loss of each minibatch."""
         self._check_if_trained(warn=False)  # type: ignore[attr-defined]
         for tensors in self._minibatches(mdata, indices, batch_size, dataloader):  # type: ignore[attr-defined]
+            if self.module.classifier is not None:  # labels take no part, and a loader may have none
+                n_cells = len(tensors[mask_key(self.modalities[0])])
+                unlabelled = torch.full((n_cells, 1), float(self.module.n_labels), device=self.device)  # type: ignore[attr-defined]
+                tensors = tensors | {REGISTRY_KEYS.LABELS_KEY: unlabelled}
             inference, _, output = self.module(tensors)
             yield inference["mask"], output
 

@@ -32,7 +32,7 @@ class LabelsMixin:
 
     @property
     def label_categories(self) -> tuple:
-        """Labels that the model was set up with, the unlabelled category left out; empty if unsupervised."""
+        """Labels that the model was set up with in the order of their column, without the unlabelled; empty if unsupervised."""
         state = self.registry["field_registries"].get(REGISTRY_KEYS.LABELS_KEY, {}).get("state_registry", {})
         unlabelled = state.get("unlabeled_category")
         return tuple(c for c in state.get("categorical_mapping", ()) if unlabelled is None or c != unlabelled)
@@ -67,8 +67,8 @@ class LabelsMixin:
 
         Returns
         -------
-        The most probable label of each cell, and the probability of every label, cells by labels. Cells that lack the
-        modality have neither (NaN).
+        The most probable label of each cell, and the probability of every label, cells by labels in the order of
+        ``label_categories``. Cells that lack the modality have neither (NaN).
 
         Raises
         ------
@@ -91,9 +91,7 @@ class LabelsMixin:
         known = ~np.isnan(probabilities).any(axis=1)
         codes = np.where(known, np.nan_to_num(probabilities).argmax(axis=1), -1)
         labels = pd.Series(pd.Categorical.from_codes(codes, categories=categories), index=obs_names, name="label")
-        table = pd.DataFrame(probabilities, index=obs_names, columns=pd.Index(categories))
-        ordered = _in_order(categories)
-        return labels.cat.reorder_categories(ordered), table[ordered]
+        return labels, pd.DataFrame(probabilities, index=obs_names, columns=pd.Index(categories))
 
     def _label_temperature(self, modality: str | None, batch_size: int | None) -> float:
         """Temperature for what a modality alone infers (``None``: for the joint latents), kept until trained further."""
@@ -122,13 +120,3 @@ class LabelsMixin:
         rows = cells if home is None else obs_rows(self.adata, home)[cells]  # type: ignore[attr-defined]
         labelled = (rows >= 0) & (codes[rows] < len(self.label_categories))
         return cells[labelled], codes[rows[labelled]]
-
-
-def _in_order(categories: list) -> list:
-    """Categories in the order of the data if that is sorted: scvi-tools puts the last where the unlabelled one was."""
-    try:
-        ordered = sorted(categories)
-    except TypeError:
-        return categories
-    moved = [[*categories[:k], *categories[k + 1 :], categories[k]] for k in range(len(categories))]
-    return ordered if ordered in moved else categories

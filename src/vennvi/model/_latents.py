@@ -97,8 +97,10 @@ class LatentsMixin:
             self._check_modality("modality", modality)  # type: ignore[attr-defined]
         if n_samples < 1:
             raise ValueError(f"`n_samples` is {n_samples}: it must be at least 1.")
-        if return_dist and not give_mean:
-            raise ValueError("`return_dist` returns means and variances: it excludes `give_mean=False`.")
+        if return_dist and (not give_mean or n_samples > 1):
+            raise ValueError(
+                "`return_dist` returns means and variances: it excludes `give_mean=False` and `n_samples`."
+            )
         n_arrays = 2 if return_dist else 1 if give_mean else n_samples
         chunks = []
         for q_unimodal, q_private, mask, _ in self._posteriors(mdata, indices, batch_size, dataloader):

@@ -42,8 +42,9 @@ class PosteriorSampleMixin:
                   p_{im} \sim q(p_m \mid x_{im}) \;\text{or}\; p(p_m)
 
         The private latents are drawn from the posterior if the target is among the sources and the cell has it, otherwise
-        from the prior. These are the draws that ``predict(..., return_intervals=..., calibrated=False)`` summarises, and what
-        :class:`scvi.criticism.PosteriorPredictiveCheck` compares with the data.
+        from the prior. These are the draws that ``predict(..., return_intervals=..., calibrated=False)`` summarises.
+        :class:`scvi.criticism.PosteriorPredictiveCheck` compares them with the data, where every cell has the modality and
+        its rows are in the order of ``mdata.obs``.
 
         Parameters
         ----------

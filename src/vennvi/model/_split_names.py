@@ -132,7 +132,7 @@ class SplitNamesMixin:
         KeyError, ValueError
             If ``adata`` is not organised as the data that the model was set up with, its variables in their order.
         """
-        if "datamodule" in kwargs:
+        if kwargs.pop("datamodule", None) is not None:
             raise TypeError(
                 "`load` takes no `datamodule`: load the model with `adata=False`, and give its methods "
                 "`dataloader=datamodule.inference_dataloader()`."

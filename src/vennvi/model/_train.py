@@ -104,8 +104,8 @@ class TrainMixin(UnsupervisedTrainingMixin):
             nodes the strategy is DDP; ``batch_size`` is then that of each process. ``precision`` may be ``"32-true"``
             (the default), ``"bf16-mixed"`` (dense products in bfloat16, that of the decoder's last layer among them:
             faster where the processor has it) or, on a GPU, ``"16-mixed"``. Also scvi-tools' configuration objects, as
-            ``plan_config`` and ``trainer_config``: what in them differs from their own defaults is taken, since theirs are
-            not vennvi's.
+            ``plan_config`` and ``trainer_config``: what in them differs from their own defaults (``max_epochs=400``, say) is
+            taken, since theirs are not vennvi's.
 
         Raises
         ------

@@ -45,7 +45,8 @@ def feature_scores(
     dimensions
         Columns to draw, in this order; by default those with the largest sums of squares, at most 12.
     n_columns
-        Panels in a row, at most: fewer where names are long. Those of more than 36 letters lose their middle.
+        Panels in a row, at most: fewer where names are long. Those of more than 36 letters lose their middle, unless they would be the
+        same.
     xlabel
         What a score is; by default what the scores say themselves, in ``scores.attrs["score"]``.
     ax
@@ -82,7 +83,8 @@ def feature_scores(
         raise ValueError(f"`ax` holds one dimension, not {len(dimensions)}: name it, such as `dimensions=[0]`.")
     xlabel = scores.attrs.get("score", "") if xlabel is None else xlabel
     tops = [_top(scores[d], n_features) for d in dimensions]
-    longest = max((len(name) for top in tops for name in _names(top)), default=0)
+    names = shortened([str(name) for top in tops for name in top.index], _MOST_LETTERS)
+    longest = max(map(len, names.values()), default=0)
     n_bars = min(n_features, len(scores))
     axes = np.array([[ax]]) if ax is not None else _panels(len(dimensions), n_columns, n_bars, longest)
     figure = axes[0, 0].get_figure(root=True)
@@ -94,7 +96,7 @@ def feature_scores(
     margin = 0.04 * (high - low) or 1.0
     space = str(scores.columns.name or "dimension")
     for panel, d, top in zip(axes.flat, dimensions, tops, strict=False):
-        _draw(panel, top)
+        _draw(panel, top.set_axis([names[str(name)] for name in top.index]))
         if top.abs().max() < _WEAK * max(high, -low):
             panel.tick_params(axis="y", labelcolor="0.6")
             panel.title.set_color("0.6")
@@ -122,14 +124,10 @@ def _top(scores: pd.Series, n: int) -> pd.Series:
     return scores.iloc[np.argsort(-scores.abs().to_numpy(), kind="stable")[:n]]
 
 
-def _names(top: pd.Series) -> list[str]:
-    return [shortened(str(name), _MOST_LETTERS) for name in top.index]
-
-
 def _draw(ax: Axes, top: pd.Series) -> None:
     y = np.arange(len(top))
     ax.barh(y, top, 0.7, color=[PALETTE[0] if v >= 0 else PALETTE[5] for v in top])
-    ax.set_yticks(y, _names(top), fontsize=7)
+    ax.set_yticks(y, list(top.index), fontsize=7)
     ax.invert_yaxis()
     ax.axvline(0, color="0.3", linewidth=0.8)
     ax.tick_params(axis="x", labelsize=7)

@@ -52,7 +52,7 @@ def shared_private(
     Returns
     -------
     The axes. Features without a value are left out; below -0.1 is drawn at -0.1. Names of more than 36 letters lose their
-    middle.
+    middle, unless they would be the same.
 
     Raises
     ------
@@ -73,7 +73,8 @@ def shared_private(
     values = features[columns].dropna().clip(lower=-0.1)
     y, x = (values[name].to_numpy() for name in columns)
     groups = {PALETTE[0]: np.argsort(-y)[:n_labels], PALETTE[5]: np.argsort(-x)[:n_labels]}
-    names = {int(i): shortened(str(values.index[i]), _MOST_LETTERS) for top in groups.values() for i in top}
+    short = shortened([str(values.index[i]) for top in groups.values() for i in top], _MOST_LETTERS)
+    names = {int(i): short[str(values.index[i])] for top in groups.values() for i in top}
     if ax is None:
         width = 4.6 + 0.06 * max(max(map(len, names.values()), default=0) - 12, 0)
         ax = plt.subplots(figsize=(width, 3.6), layout="constrained")[1]

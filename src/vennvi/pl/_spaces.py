@@ -170,7 +170,8 @@ def _legend_height(values: pd.Series | Categories, width: float) -> float:
 
 def _entries(values: Categories, width: float) -> list[tuple[str, str | None]]:
     most = int((width - 0.3) / _LETTER)
-    return [(shortened(name, most), color) for name, color in values.legend()]
+    names = shortened([name for name, _ in values.legend()], most)
+    return [(names[name], color) for name, color in values.legend()]
 
 
 def _add_legend(ax: Axes, values: Categories, width: float) -> None:
