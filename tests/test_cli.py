@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from pathlib import Path
@@ -140,6 +141,8 @@ def test_fit_passes_covariates_on(run, tmp_path, monkeypatch):
 )
 def test_what_a_signal_ends_says_so(run, tmp_path, monkeypatch, number, status, word):
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    ours = logging.getLogger("scvi.vennvi")
+    logged = (ours.handlers, ours.level, ours.propagate)
     train = vennvi.VennVI.train
     kill = LambdaCallback(on_train_epoch_end=lambda *_: os.kill(os.getpid(), number))
     monkeypatch.setattr(vennvi.VennVI, "train", lambda model, **options: train(model, callbacks=[kill], **options))
@@ -152,6 +155,7 @@ def test_what_a_signal_ends_says_so(run, tmp_path, monkeypatch, number, status, 
     assert (tmp_path / "out.h5mu").read_text() == "before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5mu", "out.h5mu"]
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert (ours.handlers, ours.level, ours.propagate) == logged
 
 
 def test_a_full_disk_leaves_the_model(run, tmp_path, monkeypatch):

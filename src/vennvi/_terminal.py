@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import typer
 from rich.console import Console
@@ -31,16 +31,26 @@ def complain(text: str) -> None:
     Console(stderr=True).print(f"[red]Error:[/red] {escape(text)}", highlight=False, soft_wrap=True)
 
 
-def quiet() -> None:
+@contextmanager
+def quiet() -> Iterator[None]:
     """Keep the libraries' chatter out of a terminal: what is vennvi's to say remains, in plain lines to standard error."""
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    for name in ("lightning.pytorch", "lightning.fabric", "scvi"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    others = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "scvi")]
     ours = logging.getLogger("scvi.vennvi")
-    ours.setLevel(logging.INFO)
-    ours.handlers = [logging.StreamHandler(sys.stderr)]
-    ours.propagate = False  # scvi-tools' handler colours what goes into a file, too
+    before = [(logger, logger.level, logger.handlers, logger.propagate) for logger in (*others, ours)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        for logger in others:
+            logger.setLevel(logging.ERROR)
+        ours.setLevel(logging.INFO)
+        ours.handlers = [logging.StreamHandler(sys.stderr)]
+        ours.propagate = False  # scvi-tools' handler colours what goes into a file, too
+        try:
+            yield
+        finally:
+            for logger, level, handlers, propagate in before:
+                logger.setLevel(level)
+                logger.handlers, logger.propagate = handlers, propagate
 
 
 @contextmanager
@@ -52,14 +62,13 @@ def session(*, chatter: bool = False) -> Iterator[None]:
     chatter
         Whether the libraries may say what they like.
     """
-    if not chatter:
-        quiet()
     in_charge = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     if in_charge:
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        yield
+        with nullcontext() if chatter else quiet():
+            yield
     except KeyboardInterrupt:
         _end(INTERRUPTED)
     except SystemExit as error:
