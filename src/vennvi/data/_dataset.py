@@ -94,6 +94,7 @@ class MuDataset(AnnTorchDataset):
         getitem_tensors: list[str] | dict[str, type] | None = None,
     ):
         super().__init__(manager, getitem_tensors=getitem_tensors)
+        _acknowledge_sparse_beta()  # here, where workers load the minibatches, this process makes no CSR tensor itself
         mdata = manager.adata
         self._cells = cell_positions(mdata.n_obs, indices)
         self._modality = {key: getattr(manager.data_registry[key], "mod_key", None) for key in self.keys_and_dtypes}
