@@ -61,6 +61,11 @@ def session(*, chatter: bool = False) -> Iterator[None]:
     ----------
     chatter
         Whether the libraries may say what they like.
+
+    Raises
+    ------
+    typer.Exit
+        In place of the interruption or termination.
     """
     in_charge = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -104,6 +109,11 @@ def explained(*more: type[Exception], of: str = "") -> Iterator[None]:
         Further kinds of errors that are the input's, whoever raises them: :data:`SYSTEM` where files are read or written.
     of
         What the message begins with, such as the file that is read.
+
+    Raises
+    ------
+    typer.Exit
+        In place of what was wrong with the input.
     """
     try:
         yield

@@ -97,7 +97,7 @@ class ElboMixin:
     ) -> dict[str, float] | dict[str, NDArray[np.float32]]:
         r"""Negative log-likelihood of cells, term by term, by one draw of the latents: lower is better.
 
-        .. math:: -w_m \log p(x_{im} \mid s_{i,S}, p_{im}, c_i)
+        .. math:: -w_m \log p(x_{im} \mid s_{iS}, p_{im}, c_i)
 
         Parameters
         ----------

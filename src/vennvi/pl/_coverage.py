@@ -49,23 +49,16 @@ def coverage(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     names = [source_name(source, modalities, target) for (target, source), _ in pairs]
     if ax is None and len(pairs) > _MOST_LINES and len(targets) > 1:
         return _by_target(pairs, targets, names, list(modalities))
+    labels = [f"{target} from {name}" for ((target, _), _), name in zip(pairs, names, strict=True)]
+    columns = 1 + (len(pairs) - 1) // _MOST_ROWS
     if ax is None:
-        columns = 1 + (len(pairs) - 1) // _MOST_ROWS
-        longest = max(
-            (len(f"{target} from {name}") for ((target, _), _), name in zip(pairs, names, strict=True)), default=0
-        )
-        ax = plt.subplots(figsize=(3.4 + columns * (0.5 + 0.07 * longest), 3.4), layout="constrained")[1]
+        width = 3.4 + columns * (0.5 + 0.07 * max(map(len, labels), default=0))
+        ax = plt.subplots(figsize=(width, 3.4), layout="constrained")[1]
     _draw_frame(ax)
-    for k, (((target, _), rows), name) in enumerate(zip(pairs, names, strict=True)):
-        _draw_line(ax, rows, k, f"{target} from {name}")
+    for k, ((_, rows), label) in enumerate(zip(pairs, labels, strict=True)):
+        _draw_line(ax, rows, k, label)
     _name_axes(ax, True, True)
-    ax.legend(
-        fontsize=7.5,
-        frameon=False,
-        loc="upper left",
-        bbox_to_anchor=(1.0, 1.0),
-        ncols=1 + (len(pairs) - 1) // _MOST_ROWS,
-    )
+    ax.legend(fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), ncols=columns)
     return ax
 
 

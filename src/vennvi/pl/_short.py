@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 
 def shortened(names: Iterable[str], most: int) -> dict[str, str]:
-    """Names of at most ``most`` letters, by the whole ones: what is longer loses its middle, since names often differ at their ends.
+    """Names of at most ``most`` letters, by the whole ones; those that would become the same stay whole.
 
-    Those that would become the same stay whole.
+    What is longer loses its middle, since names often differ at their ends.
 
     Examples
     --------
@@ -18,10 +19,8 @@ def shortened(names: Iterable[str], most: int) -> dict[str, str]:
     {'the same, 1, of all': 'the same, 1, of all', 'the same, 2, of all': 'the same, 2, of all'}
     """
     short = {name: _without_middle(name, most) for name in names}
-    whole: dict[str, int] = {}
-    for each in short.values():
-        whole[each] = whole.get(each, 0) + 1
-    return {name: each if whole[each] == 1 else name for name, each in short.items()}
+    n_names = Counter(short.values())
+    return {name: each if n_names[each] == 1 else name for name, each in short.items()}
 
 
 def _without_middle(name: str, most: int) -> str:

@@ -170,8 +170,9 @@ def _legend_height(values: pd.Series | Categories, width: float) -> float:
 
 def _entries(values: Categories, width: float) -> list[tuple[str, str | None]]:
     most = int((width - 0.3) / _LETTER)
-    names = shortened([name for name, _ in values.legend()], most)
-    return [(names[name], color) for name, color in values.legend()]
+    entries = list(values.legend())
+    names = shortened([name for name, _ in entries], most)
+    return [(names[name], color) for name, color in entries]
 
 
 def _add_legend(ax: Axes, values: Categories, width: float) -> None:

@@ -137,7 +137,7 @@ def _modalities(history: Mapping[str, pd.DataFrame]) -> set[str]:
     return {term.removeprefix("kl_private_") for term in terms if term.startswith("kl_private_")}
 
 
-def _place(name: str, modalities: Collection[str] = ()) -> tuple[str, str, str] | None:
+def _place(name: str, modalities: Collection[str]) -> tuple[str, str, str] | None:
     """Panel, line and split of a curve; ``None`` for what is drawn by its parts, or is none of ours."""
     if name in ("train_loss", "validation_loss"):
         return "loss", "", name.removesuffix("_loss")
